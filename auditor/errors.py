@@ -1,0 +1,235 @@
+"""The tree of everything that can go wrong, one type for each broken invariant.
+
+Only `auditor.cli` and the places that turn a refusal into an entry of `coverage.unread` catch these. Every
+error names the file, the field, what was found and what was allowed, so that a message needs no traceback.
+Text taken from a model (names, paths) stands in the attributes as it was read and is escaped where it is shown.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AuditError(Exception):
+    """Base of all errors that the auditor raises on purpose.
+
+    Attributes
+    ----------
+    code : str
+        Stable reason code in kebab case, the same in every output format.
+    """
+
+    code: ClassVar[str] = "audit-error"
+
+
+class UsageError(AuditError):
+    """A command was given something that it cannot work with: an option, a name, an output path."""
+
+    code = "usage"
+
+
+class TargetError(AuditError):
+    """The target as a whole cannot be audited: it is missing, empty, or of no kind we know."""
+
+    code = "target"
+
+
+class BadReference(AuditError):
+    """A reference is unknown, damaged, or does not fit the use made of it."""
+
+    code = "reference"
+
+
+class FileError(AuditError):
+    """A file of the target breaks a rule of its format or of safe reading.
+
+    Parameters
+    ----------
+    file : str
+        Path of the file inside the target, POSIX separators.
+    field : str
+        The part of the file that breaks the rule, in the format's own words ("header length").
+    problem : str, optional
+        What is wrong with it, as a phrase. The class docstring is used where it is left out.
+    actual, limit : object, optional
+        What was found, and what would have been allowed.
+    """
+
+    code = "file"
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        field: str,
+        problem: str | None = None,
+        actual: object = None,
+        limit: object = None,
+    ) -> None:
+        self.file = file
+        self.field = field
+        self.problem = problem if problem is not None else _first_line(type(self))
+        self.actual = actual
+        self.limit = limit
+        super().__init__(f"{file}: {self.reason}")
+
+    @property
+    def reason(self) -> str:
+        """The message without the file name, on one line."""
+        text = f"{self.field}: {self.problem}"
+        if self.actual is not None:
+            text += f" (found {_brief(self.actual)}"
+            text += f", allowed {_brief(self.limit)})" if self.limit is not None else ")"
+        elif self.limit is not None:
+            text += f" (allowed {_brief(self.limit)})"
+        return text
+
+
+class Truncated(FileError):
+    """The file ends before it."""
+
+    code = "truncated"
+
+
+class LimitExceeded(FileError):
+    """Over the limit."""
+
+    code = "limit-exceeded"
+
+
+class NotText(FileError):
+    """Not valid UTF-8."""
+
+    code = "not-text"
+
+
+class BadJson(FileError):
+    """Not strict JSON."""
+
+    code = "bad-json"
+
+
+class WrongType(FileError):
+    """Of the wrong type."""
+
+    code = "wrong-type"
+
+
+class DuplicateName(FileError):
+    """The same name twice."""
+
+    code = "duplicate-name"
+
+
+class BadName(FileError):
+    """Not a usable name."""
+
+    code = "bad-name"
+
+
+class BadShape(FileError):
+    """Not a usable shape."""
+
+    code = "bad-shape"
+
+
+class UnknownDtype(FileError):
+    """Not a data type of this format."""
+
+    code = "unknown-dtype"
+
+
+class UnsupportedDtype(FileError):
+    """A data type whose values are not decoded yet."""
+
+    code = "unsupported-dtype"
+
+
+class BadOffset(FileError):
+    """Not a usable offset."""
+
+    code = "bad-offset"
+
+
+class Overlap(FileError):
+    """Shares bytes with another tensor."""
+
+    code = "overlap"
+
+
+class Hole(FileError):
+    """Bytes that belong to no tensor."""
+
+    code = "hole"
+
+
+class SizeMismatch(FileError):
+    """Size and shape disagree."""
+
+    code = "size-mismatch"
+
+
+class BadMagic(FileError):
+    """Not a file of this format."""
+
+    code = "bad-magic"
+
+
+class UnsupportedVersion(FileError):
+    """A version of the format that is not read."""
+
+    code = "unsupported-version"
+
+
+class UnsupportedFormat(FileError):
+    """A format that is recognised but not read yet."""
+
+    code = "unsupported-format"
+
+
+class UnsafePath(FileError):
+    """A path that leaves the target."""
+
+    code = "unsafe-path"
+
+
+class NotRegularFile(FileError):
+    """Neither a regular file nor a folder."""
+
+    code = "not-regular-file"
+
+
+class MissingShard(FileError):
+    """A file that the index names is absent."""
+
+    code = "missing-shard"
+
+
+class IndexMismatch(FileError):
+    """Index and shards disagree."""
+
+    code = "index-mismatch"
+
+
+class Changed(FileError):
+    """The file changed while it was read."""
+
+    code = "changed"
+
+
+class Unavailable(FileError):
+    """The operating system refused to read it."""
+
+    code = "unavailable"
+
+
+def _first_line(cls: type[FileError]) -> str:
+    line = (cls.__doc__ or cls.code).splitlines()[0].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def _brief(value: object, *, width: int = 120) -> str:
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"  # CPython refuses str() of a very long one
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= width else text[: width - 3] + "..."

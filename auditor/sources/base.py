@@ -1,0 +1,153 @@
+"""What every place that holds a model's bytes must offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+
+from auditor.errors import FileError, Truncated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInfo:
+    """A file of the target.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the target, POSIX separators, never leaving it.
+    size : int
+        Bytes.
+    sha256 : str or None
+        Hex digest, where the source knows it without reading the file.
+    digest_source : {"computed", "hub"} or None
+        Who vouches for `sha256`.
+    """
+
+    path: str
+    size: int
+    sha256: str | None = None
+    digest_source: Literal["computed", "hub"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A file, or a part of one, that could not be read, and why. Ends in `coverage.unread`."""
+
+    path: str
+    code: str
+    reason: str
+
+    @classmethod
+    def from_error(cls, error: FileError) -> Unread:
+        """Turn a refusal into the value that the report carries."""
+        return cls(path=error.file, code=error.code, reason=error.reason)
+
+
+class Range(NamedTuple):
+    """Bytes `start` up to, not including, `stop`."""
+
+    start: int
+    stop: int
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where bytes live. Reading is by range only, so a remote repository and a folder look the same."""
+
+    @property
+    def uri(self) -> str:
+        """What names this target in a report."""
+
+    @property
+    def kind(self) -> str:
+        """`local`, `hub`, ..."""
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that all reads are pinned to, where the source has such a thing."""
+
+    def files(self) -> tuple[FileInfo, ...]:
+        """Every file of the target that may be read, sorted by path."""
+
+    def refused(self) -> tuple[Unread, ...]:
+        """Entries that were found but are not readable files of this target (a link out of it, a FIFO)."""
+
+    def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
+        """Return the bytes of each range, in the order asked.
+
+        Parameters
+        ----------
+        path : str
+            A `FileInfo.path` of this source.
+        ranges : sequence of Range
+            May overlap and come in any order.
+
+        Raises
+        ------
+        FileError
+            When not every byte of every range can be returned. Short answers do not exist.
+        """
+
+
+class Blob:
+    """One file of a source: the handle that format parsers get.
+
+    Parameters
+    ----------
+    source : Source
+    info : FileInfo
+    """
+
+    __slots__ = ("_source", "path", "size")
+
+    def __init__(self, source: Source, info: FileInfo) -> None:
+        self._source = source
+        self.path = info.path
+        self.size = info.size
+
+    def read(self, start: int, length: int, *, field: str = "contents") -> bytes:
+        """Return exactly `length` bytes from `start`.
+
+        Raises
+        ------
+        Truncated
+            When the file is shorter; `field` names what was being read.
+        """
+        if start < 0 or length < 0 or start + length > self.size:
+            raise Truncated(file=self.path, field=field, actual=self.size, limit=start + length)
+        return self._source.read(self.path, [Range(start, start + length)])[0]
+
+
+class BytesSource:
+    """A source in memory: `{path: content}`. For tests, and for callers that already hold the bytes."""
+
+    kind = "memory"
+    revision = None
+
+    def __init__(self, contents: dict[str, bytes], *, uri: str = "memory:") -> None:
+        self.uri = uri
+        self._contents = contents
+
+    def files(self) -> tuple[FileInfo, ...]:
+        """See `Source.files`."""
+        return tuple(FileInfo(path=path, size=len(data)) for path, data in sorted(self._contents.items()))
+
+    def refused(self) -> tuple[Unread, ...]:
+        """See `Source.refused`."""
+        return ()
+
+    def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
+        """See `Source.read`."""
+        data = self._contents[path]
+        for start, stop in ranges:
+            if not 0 <= start <= stop <= len(data):
+                raise Truncated(file=path, field="contents", actual=len(data), limit=stop)
+        return [data[start:stop] for start, stop in ranges]
+
+    def blob(self, path: str) -> Blob:
+        """Open one file for a parser."""
+        return Blob(self, FileInfo(path=path, size=len(self._contents[path])))
