@@ -2,7 +2,7 @@
 
 Only `auditor.cli` and the places that turn a refusal into an entry of `coverage.unread` catch these. Every
 error names the file, the field, what was found and what was allowed, so that a message needs no traceback.
-Text taken from a model (names, paths) stands in the attributes as it was read and is escaped where it is shown.
+Text taken from a model (names, paths) stands in the attributes as it was read; it is escaped where shown.
 """
 
 from __future__ import annotations
@@ -221,6 +221,18 @@ class Unavailable(FileError):
     """The operating system refused to read it."""
 
     code = "unavailable"
+
+
+class MissingField(FileError):
+    """Required but absent."""
+
+    code = "missing-field"
+
+
+class BadAlignment(FileError):
+    """Not a usable alignment."""
+
+    code = "bad-alignment"
 
 
 def _first_line(cls: type[FileError]) -> str:

@@ -15,9 +15,24 @@ class Limits:
     path_depth: int = 64
     """Folders inside one another; deeper trees are made to exhaust a walker."""
 
+    unknown_binary: int = 8 * 1024 * 1024
+    """A binary file of unknown content above this may hold weights; tokenizer models and the like are smaller."""
+
+    # models
+    layers: int = 512
+    """Layers of a model; the deepest public stacks have under 200, and layers are compared all with all."""
+    candidates: int = 1_000
+    """Comparisons listed in a report; a swept registry can hold more references than a person reads."""
+    row_elements: int = 1 << 20
+    """Elements in a matrix row that is read; the widest public models have rows of 64 K."""
+
     # JSON of any kind
     json_depth: int = 64
     """Nesting of arrays and objects; real headers, indexes and configs stay under 10."""
+    json_values: int = 10_000_000
+    """Values in one text: a million tensors of two dimensions need 8 million; each takes up to 70 bytes."""
+    json_number: int = 640
+    """Characters of one number: up to here no CPython setting refuses, and a double needs 25."""
 
     # safetensors
     safetensors_header: int = 100_000_000
@@ -41,11 +56,49 @@ class Limits:
     gguf_dims: int = 4
     """Dimensions of a tensor: llama.cpp's GGML_MAX_DIMS."""
     gguf_string: int = 16 * 1024 * 1024
-    """Bytes of one string value; chat templates reach some 100 KB."""
+    """Bytes of one string value, kept or not."""
     gguf_array_depth: int = 4
     """Arrays inside arrays; llama.cpp writes depth 1."""
+    gguf_alignment: int = 65_536
+    """Alignment of tensor data: the largest memory page in use. More would only be room to hide bytes in."""
+    gguf_items: int = 1_024
+    """Elements of an array that is kept: values per layer are, vocabularies are stepped over."""
+    gguf_text: int = 256 * 1024
+    """Bytes of a string that is kept; chat templates reach some 100 KB."""
+    gguf_kept: int = 8 * 1024 * 1024
+    """Bytes of keys and values kept of one header; real ones hold some 100 KB besides their vocabularies."""
+    gguf_steps: int = 4_000_000
+    """Strings and inner arrays walked one by one; the largest vocabularies with merges hold 1 million."""
     gguf_header: int = 512 * 1024 * 1024
     """Header bytes walked (vocabularies are skipped over, not kept); the largest real ones are some 30 MB."""
+
+    # cards, configs and what they claim
+    card_bytes: int = 4 * 1024 * 1024
+    """A README; the largest public model cards are under 1 MB."""
+    front_matter: int = 512 * 1024
+    """Characters of YAML at the head of a card; those with long evaluation tables reach some 200 KB."""
+    yaml_depth: int = 24
+    """Nesting of YAML; evaluation tables use 7. PyYAML's own composer fails near 1,000."""
+    yaml_nodes: int = 100_000
+    """Scalars, lists and maps of one YAML text; the longest evaluation tables hold some 30,000."""
+    yaml_documents: int = 32
+    """Documents in one YAML text: mergekit writes one for each step of a chain of merges."""
+    config_bytes: int = 4 * 1024 * 1024
+    """`config.json` and its like: under 3 KB without label tables, some 1 MB with the longest of them."""
+    metadata_problems: int = 64
+    """Problems listed for one metadata file; the rest only repeat."""
+    metadata_values: int = 4_096
+    """Values kept of one list in a metadata file (datasets, tags, merge parents)."""
+    value_chars: int = 4_096
+    """Characters kept of one short metadata value; a name or a link has some 100."""
+    repo_id_chars: int = 512
+    """Characters of anything that may still be a repository id or a URL of one."""
+    prose_chars: int = 1024 * 1024
+    """Characters of a README body that are read for claims."""
+    sentence_chars: int = 1_500
+    """Characters of one sentence that are matched; longer ones are not prose."""
+    license_chars: int = 512
+    """Characters of a declared licence name or expression."""
 
 
 LIMITS = Limits()

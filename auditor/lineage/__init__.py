@@ -1,1 +1,22 @@
-"""TBD."""
+"""Does the target share descent with a reference? Tests on weights, with p-values that need no calibration."""
+
+from __future__ import annotations
+
+from auditor.lineage.ladder import compare
+from auditor.lineage.references import list_references, resolve_references
+from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
+from auditor.lineage.verdict import Candidate, LayerMatch, Lineage, Relation, judge
+
+__all__ = [
+    "Candidate",
+    "LayerMatch",
+    "Lineage",
+    "Relation",
+    "Sketch",
+    "compare",
+    "dump_sketch",
+    "judge",
+    "list_references",
+    "resolve_references",
+    "sketch_model",
+]

@@ -1,1 +1,62 @@
-"""TBD."""
+"""Where bytes live. `open_source` turns what a user wrote into a `Source`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from auditor.errors import TargetError
+from auditor.sources.base import Blob, BytesSource, FileInfo, Range, Source, Unread
+from auditor.sources.local import LocalSource
+from auditor.sources.metered import MeteredSource
+
+__all__ = [
+    "Blob",
+    "BytesSource",
+    "FileInfo",
+    "LocalSource",
+    "MeteredSource",
+    "Range",
+    "Source",
+    "Unread",
+    "open_source",
+]
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def open_source(target: str) -> Source:
+    """Open what a user named. A string that exists as a path is that path.
+
+    Raises
+    ------
+    TargetError
+        When there is no such target, with the nearest name that does exist.
+    """
+    path = Path(target)
+    if _exists(path):
+        return LocalSource(target)
+    if scheme := _SCHEME.match(target):
+        raise TargetError(f"{target}: {scheme[1]}: targets are not supported by this version; give a local path")
+    raise TargetError(f"{target}: no such file or folder{_hint(target, path)}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_symlink() or path.exists()
+    except (OSError, ValueError):  # a name that no file system takes: too long, or with a NUL
+        return False
+
+
+def _hint(target: str, path: Path) -> str:
+    try:
+        nearby = [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
+        nearby = []
+    if close := difflib.get_close_matches(path.name, nearby, n=1):
+        return f"; did you mean {path.parent / close[0]}?"
+    if _HUB_ID.fullmatch(target):
+        return " (Hub repositories are not read by this version)"
+    return ""

@@ -1,0 +1,168 @@
+"""What the evidence adds up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+DERIVED_LOG10_P = -12.0
+"""At or below this, after all corrections, the target shares descent with the reference."""
+
+INDEPENDENT_LOG10_P = -3.0
+"""Above this nothing was found. Between the two, the evidence is too weak either way, and no verdict is given."""
+
+_NOTHING = "nothing to compare: no model with gated MLP blocks was found, or no reference"
+_UNREAD = "nothing to compare: what may be the weights could not be read"
+
+Verdict = Literal["identical", "derived", "independent", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerMatch:
+    """Where a layer of the target comes from.
+
+    Attributes
+    ----------
+    target : int
+    reference : int or None
+        None where no layer of the reference matches.
+    fixed_points, n : int
+        Neurons matched to their own position, of how many. Of the best pair, where none matches.
+    cosine : float or None
+        Mean row cosine of neurons at equal positions; None where none is usable.
+    log10_p : float
+        Of this pair of layers, exact, before correction.
+    """
+
+    target: int
+    reference: int | None
+    fixed_points: int
+    n: int
+    cosine: float | None
+    log10_p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """How the target was derived, as far as the data carry it.
+
+    Attributes
+    ----------
+    kind : {"copy", "modified"}
+        "copy": every sampled value is equal up to the rounding of a 16-bit format.
+    dropped : tuple of int
+        Layers of the reference that no target layer matches.
+    repeated : tuple of int
+        Layers of the reference that several target layers match.
+    added : tuple of int
+        Layers of the target that match no reference layer.
+    reordered : bool
+        Matched layers stand in another order.
+    """
+
+    kind: Literal["copy", "modified"]
+    dropped: tuple[int, ...] = ()
+    repeated: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
+    reordered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One reference held against one model of the target.
+
+    Attributes
+    ----------
+    reference : str
+    model : str
+        Which model of the target: its first file, and the prefix of its names where it has one.
+    verdict : {"derived", "independent", "inconclusive"}
+    reason : str or None
+        Why it is inconclusive.
+    rung : str or None
+        Last rung of the ladder that was climbed; None where none could be.
+    log10_p : float or None
+        After all corrections. None where no test was run.
+    exact : bool
+        The p-value is exact in finite samples.
+    cosine : float or None
+        Mean row cosine over matched layers, or over layers in place where none is matched.
+    relation : Relation or None
+        For "derived".
+    layers : tuple of LayerMatch
+    detection_limit : float or None
+        Smallest row cosine that would have been found.
+    nonfinite : tuple of str
+        Tensors of the target in which a NaN or an infinity was sampled.
+    """
+
+    reference: str
+    model: str
+    verdict: Verdict
+    reason: str | None = None
+    rung: str | None = None
+    log10_p: float | None = None
+    exact: bool = True
+    cosine: float | None = None
+    relation: Relation | None = None
+    layers: tuple[LayerMatch, ...] = ()
+    detection_limit: float | None = None
+    nonfinite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """The lineage part of a report.
+
+    Attributes
+    ----------
+    verdict : {"identical", "derived", "independent", "inconclusive"}
+    reason : str or None
+        Why it is inconclusive, or what weakens it.
+    best : Candidate or None
+        The candidate that decided, or came nearest.
+    candidates : tuple of Candidate
+        All of them, strongest first.
+    """
+
+    verdict: Verdict
+    reason: str | None = None
+    best: Candidate | None = None
+    candidates: tuple[Candidate, ...] = field(default=())
+
+
+def judge(candidates: tuple[Candidate, ...], *, complete: bool) -> Lineage:
+    """Weigh all candidates.
+
+    One reference found in one model of the target decides. `independent` needs every comparison to have been
+    made, on a target that was read whole.
+
+    Parameters
+    ----------
+    candidates : tuple of Candidate
+    complete : bool
+        Nothing of the target's weights was left unread.
+    """
+    ranked = tuple(sorted(candidates, key=_strength))
+    if not ranked:
+        return Lineage(verdict="inconclusive", reason=_NOTHING if complete else _UNREAD)
+    best = ranked[0]
+    if best.verdict in {"identical", "derived"}:
+        return Lineage(verdict=best.verdict, best=best, candidates=ranked)
+    undecided = next((c for c in ranked if c.verdict == "inconclusive"), None)
+    tested = [c for c in ranked if c.log10_p is not None]
+    if not complete:
+        reason: str | None = "not all weights could be read"
+    elif undecided and (undecided.log10_p is not None or not tested):
+        reason = undecided.reason
+    else:
+        # References of another width cannot have been fine-tuned into this model; they are listed, not counted.
+        return Lineage(verdict="independent", best=best, candidates=ranked)
+    return Lineage(verdict="inconclusive", reason=reason, best=best, candidates=ranked)
+
+
+def _strength(candidate: Candidate) -> tuple[int, float, float, str]:
+    order = {"identical": 0, "derived": 1}
+    log10_p = candidate.log10_p if candidate.log10_p is not None else 1.0
+    cosine = candidate.cosine if candidate.cosine is not None else -1.0
+    return (order.get(candidate.verdict, 2), log10_p, -cosine, candidate.reference)

@@ -1,0 +1,162 @@
+"""The report as data. Every output format is rendered from this, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from auditor.limits import LIMITS
+
+if TYPE_CHECKING:
+    from auditor.findings import Finding
+    from auditor.lineage import Candidate, Lineage
+    from auditor.sources import FileInfo, Unread
+
+SCHEMA_VERSION = "1"
+
+FailOn = Literal["fail", "warn", "manual", "never"]
+"""The mildest status that makes the exit code 1: "fail" only, also "warn", also "manual", or none."""
+
+EXIT_OK, EXIT_FINDINGS, EXIT_USAGE, EXIT_INCOMPLETE = 0, 1, 2, 3
+
+_FAILING: dict[FailOn, frozenset[str]] = {
+    "fail": frozenset({"fail"}),
+    "warn": frozenset({"fail", "warn"}),
+    "manual": frozenset({"fail", "warn", "manual"}),
+    "never": frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What was audited.
+
+    Attributes
+    ----------
+    uri : str
+    kind : str
+    revision : str or None
+    files : tuple of FileInfo
+    """
+
+    uri: str
+    kind: str
+    revision: str | None
+    files: tuple[FileInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What was read of it.
+
+    Attributes
+    ----------
+    unread : tuple of Unread
+        Files that could not be read, with the reason.
+    bytes_read, requests : int
+        Of the target, by ranged reads.
+    seconds : float
+        Wall-clock time of the audit.
+    """
+
+    unread: tuple[Unread, ...]
+    bytes_read: int
+    requests: int
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Nothing was left unread that could hold weights."""
+        return not self.unread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A whole audit."""
+
+    tool_version: str
+    target: Target
+    lineage: Lineage
+    findings: tuple[Finding, ...]
+    coverage: Coverage
+    exit_code: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON contract (`schema.json` beside this module), in its order."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "tool": {"name": "auditor", "version": self.tool_version},
+            "target": asdict(self.target),
+            "lineage": _lineage(self.lineage),
+            "findings": [asdict(finding) for finding in self.findings],
+            "coverage": {
+                "complete": self.coverage.complete,
+                "unread": [asdict(unread) for unread in self.coverage.unread],
+                "bytes_read": self.coverage.bytes_read,
+                "requests": self.coverage.requests,
+                "seconds": round(self.coverage.seconds, 3),
+            },
+            "exit_code": self.exit_code,
+        }
+
+
+def exit_code(
+    *,
+    lineage: Lineage,
+    findings: tuple[Finding, ...],
+    unread: tuple[Unread, ...],
+    fail_on: FailOn,
+    fail_on_incomplete: bool,
+) -> int:
+    """Decide the exit code: 1 findings, 3 incomplete or inconclusive, else 0.
+
+    What could not be read is never 0, and neither is an audit in which nothing was tested. A test that was made
+    and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it.
+    """
+    if any(finding.status in _FAILING[fail_on] and not finding.waived_until for finding in findings):
+        return EXIT_FINDINGS
+    tested = any(candidate.rung is not None for candidate in lineage.candidates)
+    if unread or not tested or (lineage.verdict == "inconclusive" and fail_on_incomplete):
+        return EXIT_INCOMPLETE
+    return EXIT_OK
+
+
+def _lineage(lineage: Lineage) -> dict[str, object]:
+    best = lineage.best
+    tested = best if best and best.rung else None
+    return {
+        "verdict": lineage.verdict,
+        "reason": lineage.reason,
+        "reference": best.reference if best else None,
+        "rung": tested.rung if tested else None,
+        "log10_p": _number(tested.log10_p) if tested else None,
+        "exact": tested.exact if tested else None,
+        "cosine": _number(tested.cosine) if tested else None,
+        "relation": asdict(tested.relation) if tested and tested.relation else None,
+        "layers": [_layer(asdict(layer)) for layer in tested.layers] if tested else [],
+        "supporting": [],
+        "detection_limit": _number(tested.detection_limit) if tested else None,
+        "candidates": [_candidate(candidate) for candidate in lineage.candidates[: LIMITS.candidates]],
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, object]:
+    return {
+        "reference": candidate.reference,
+        "model": candidate.model,
+        "verdict": candidate.verdict,
+        "reason": candidate.reason,
+        "rung": candidate.rung,
+        "log10_p": _number(candidate.log10_p),
+        "cosine": _number(candidate.cosine),
+        "detection_limit": _number(candidate.detection_limit),
+    }
+
+
+def _layer(layer: dict[str, object]) -> dict[str, object]:
+    return {key: _number(value) if isinstance(value, float) else value for key, value in layer.items()}
+
+
+def _number(value: float | None) -> float | None:
+    """Round to six significant digits: more are noise, and reports should compare equal across machines."""
+    return None if value is None else float(f"{value:.6g}")

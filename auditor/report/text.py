@@ -1,0 +1,205 @@
+"""The report for a person at a terminal: verdict first, then why, then what was read."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from auditor.escape import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auditor.lineage import Candidate, LayerMatch, Lineage
+    from auditor.report.contract import Report
+
+_WIDTH = 80
+_LABEL = 11
+_SHOWN = 12  # rows of a list before the rest is only counted
+
+_MEANING = {
+    "identical": "the weight files are those of {reference}",
+    "derived": "the weights share descent with {reference}",
+    "independent": "no shared descent with any reference was found",
+    "inconclusive": "no verdict",
+}
+
+
+def render(report: Report) -> str:
+    """Return the report as plain text, at most 80 columns wide but for long file names."""
+    lines: list[str] = []
+    lines += _verdict(report.lineage)
+    lines += _evidence(report.lineage)
+    lines += _findings(report)
+    lines += _coverage(report)
+    lines.append(f"exit {report.exit_code}: {_exit_meaning(report)}")
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(lineage: Lineage) -> Iterator[str]:
+    reference = visible(lineage.best.reference) if lineage.best else ""
+    meaning = _MEANING[lineage.verdict].format(reference=reference)
+    if lineage.verdict == "inconclusive" and lineage.reason:
+        meaning += f": {visible(lineage.reason)}"
+    yield from _wrap(f"{lineage.verdict.upper()}  ", meaning)
+    yield ""
+
+
+def _evidence(lineage: Lineage) -> Iterator[str]:
+    best = lineage.best
+    if best is not None and best.rung is not None:
+        yield from _entry("evidence", _in_words(best))
+        if best.relation is not None:
+            yield from _entry("how", _relation(best))
+        yield from _entry("layers", _layer_map(best.layers))
+    others = [c for c in lineage.candidates if c is not best or c.rung is None]
+    for candidate in others[:_SHOWN]:
+        yield from _entry("also held", _other(candidate))
+    if len(others) > _SHOWN:
+        yield from _entry("", f"and {len(others) - _SHOWN} more")
+
+
+def _in_words(best: Candidate) -> str:
+    pairs = best.layers
+    if best.verdict == "derived":
+        pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers
+    hits, of = sum(layer.fixed_points for layer in pairs), sum(layer.n for layer in pairs)
+    text = f"{hits} of {of} sampled neurons are matched to their own position"
+    text += f" in {visible(best.reference)}" if best.verdict != "independent" else ", as by chance"
+    if best.log10_p is not None:
+        text += f"; p = {_p(best.log10_p)} ({'exact' if best.exact else 'nominal'}, corrected)"
+    if best.cosine is not None:
+        text += f"; mean row cosine {best.cosine:.4f}"
+    if best.verdict != "derived" and best.detection_limit is not None:
+        text += f"; a row cosine of {best.detection_limit:.2g} or more would have been found"
+    return text
+
+
+def _relation(best: Candidate) -> str:
+    relation = best.relation
+    if relation is None:
+        return ""
+    if relation.kind == "copy":
+        parts = ["every sampled value is equal, up to 16-bit rounding"]
+    else:
+        parts = ["the same neurons with changed values (training, merging, pruning or quantisation)"]
+    for name, layers in (
+        ("dropped", relation.dropped),
+        ("repeated", relation.repeated),
+        ("new", relation.added),
+    ):
+        if layers:
+            whose = "target layers" if name == "new" else "reference layers"
+            parts.append(f"{whose} {_numbers(layers)} {name}")
+    if relation.reordered:
+        parts.append("layers reordered")
+    return "; ".join(parts)
+
+
+def _layer_map(layers: tuple[LayerMatch, ...]) -> str:
+    """Write runs of layers that move together as one: `0-9 from 0-9`."""
+    runs: list[list[LayerMatch]] = []
+    for layer in layers:
+        last = runs[-1][-1] if runs else None
+        if last is not None and layer.target == last.target + 1 and _follows(last, layer):
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    shown = [_run(run) for run in runs[:_SHOWN]]
+    return ", ".join(shown) + (f", and {len(runs) - _SHOWN} more runs" if len(runs) > _SHOWN else "")
+
+
+def _follows(last: LayerMatch, layer: LayerMatch) -> bool:
+    if last.reference is None or layer.reference is None:
+        return last.reference is layer.reference
+    return layer.reference == last.reference + 1
+
+
+def _run(run: list[LayerMatch]) -> str:
+    target = _span(run[0].target, run[-1].target)
+    if run[0].reference is None or run[-1].reference is None:
+        return f"{target} from none"
+    return f"{target} from {_span(run[0].reference, run[-1].reference)}"
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    head = ", ".join(map(str, numbers[:_SHOWN]))
+    return head + (f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else "")
+
+
+def _other(candidate: Candidate) -> str:
+    text = f"{visible(candidate.reference)} against {visible(candidate.model)}: {candidate.verdict}"
+    if candidate.reason:
+        return f"{text}, {visible(candidate.reason)}"
+    return text + (f", p = {_p(candidate.log10_p)}" if candidate.log10_p is not None else "")
+
+
+def _findings(report: Report) -> Iterator[str]:
+    shown = [finding for finding in report.findings if finding.status in {"fail", "warn", "manual", "unknown"}]
+    if shown:
+        yield ""
+    for finding in shown:
+        waived = f" (waived until {finding.waived_until})" if finding.waived_until else ""
+        clause = f" [clause {finding.clause}]" if finding.clause else ""
+        yield from _wrap(f"{finding.status:<{_LABEL}}", f"{finding.id}{clause} {visible(finding.title)}{waived}")
+        for label, value in (("where", finding.path), ("evidence", finding.evidence), ("fix", finding.fix)):
+            if value:
+                yield from _wrap(" " * _LABEL + f"{label}: ", visible(value))
+
+
+def _coverage(report: Report) -> Iterator[str]:
+    coverage = report.coverage
+    total = sum(file.size for file in report.target.files)
+    yield ""
+    yield from _entry(
+        "read",
+        f"{_size(coverage.bytes_read)} of {_size(total)} in {len(report.target.files)} files, "
+        f"{coverage.requests} reads, {coverage.seconds:.2f} s",
+    )
+    for unread in coverage.unread[:_SHOWN]:
+        yield from _entry("unread", f"{visible(unread.path)}: {visible(unread.reason)}")
+    if len(coverage.unread) > _SHOWN:
+        yield from _entry("", f"and {len(coverage.unread) - _SHOWN} more unread files")
+
+
+def _exit_meaning(report: Report) -> str:
+    statuses = [finding.status for finding in report.findings]
+    counts = ", ".join(f"{statuses.count(s)} {s}" for s in ("pass", "warn", "fail", "manual") if s in statuses)
+    why = {0: "nothing to act on", 1: "findings to act on", 3: "incomplete or inconclusive"}[report.exit_code]
+    return why + (f" ({counts})" if counts else "")
+
+
+def _p(log10_p: float) -> str:
+    """Write a p-value that may be far below what a float holds."""
+    if log10_p > -4:
+        return f"{10**log10_p:.2g}"
+    exponent = int(log10_p // 1)
+    return f"{10 ** (log10_p - exponent):.1f}e{exponent}"
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _entry(label: str, text: str) -> Iterator[str]:
+    yield from _wrap(f"{label:<{_LABEL}}", text)
+
+
+def _wrap(lead: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width=_WIDTH,
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [lead.rstrip()]

@@ -1,0 +1,57 @@
+"""Count what is read of any source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auditor.sources.base import FileInfo, Range, Source, Unread
+
+
+class MeteredSource:
+    """A source that counts.
+
+    Attributes
+    ----------
+    bytes_read : int
+        Bytes returned so far.
+    requests : int
+        Ranges asked for so far.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.bytes_read = 0
+        self.requests = 0
+
+    @property
+    def uri(self) -> str:
+        """See `Source.uri`."""
+        return self._source.uri
+
+    @property
+    def kind(self) -> str:
+        """See `Source.kind`."""
+        return self._source.kind
+
+    @property
+    def revision(self) -> str | None:
+        """See `Source.revision`."""
+        return self._source.revision
+
+    def files(self) -> tuple[FileInfo, ...]:
+        """See `Source.files`."""
+        return self._source.files()
+
+    def refused(self) -> tuple[Unread, ...]:
+        """See `Source.refused`."""
+        return self._source.refused()
+
+    def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
+        """See `Source.read`."""
+        parts = self._source.read(path, ranges)
+        self.requests += len(parts)
+        self.bytes_read += sum(map(len, parts))
+        return parts
