@@ -75,7 +75,7 @@ class FileError(AuditError):
 
     @property
     def reason(self) -> str:
-        """The message without the file name, on one line."""
+        """The message without the file name. Holds text of the model as it was read: escape it to show it."""
         text = f"{self.field}: {self.problem}"
         if self.actual is not None:
             text += f" (found {_brief(self.actual)}"

@@ -47,6 +47,8 @@ class Limits:
     """`*.index.json`; the largest public ones are under 20 MB."""
 
     # GGUF
+    gguf_tensors: int = 65_536
+    """Tensors in one file; real files hold up to some thousands, and llama.cpp's time grows with the square."""
     gguf_kv: int = 65_536
     """Key-value pairs in a header; real files hold under 100."""
     gguf_key: int = 65_535
@@ -99,6 +101,10 @@ class Limits:
     """Characters of one sentence that are matched; longer ones are not prose."""
     license_chars: int = 512
     """Characters of a declared licence name or expression."""
+
+    # licence, notice and policy texts
+    license_text: int = 1_000_000
+    """Characters of one text that are compared; the longest licences are under 50,000, READMEs under 500,000."""
 
 
 LIMITS = Limits()

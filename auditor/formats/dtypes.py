@@ -1,14 +1,16 @@
 """Data types: how many bytes a block of elements takes, and how those bytes become float32.
 
-Decoding is vectorised and exact where float32 can hold the value. Sources: the safetensors format, IEEE 754,
-and the OCP 8-bit floating point specification (E4M3 without infinities, E5M2 with them).
+Decoding is vectorised and exact where float32 can hold the value. Sources: the safetensors format, IEEE
+754, the OCP 8-bit floating point specification (E4M3 without infinities, E5M2 with them), and for the
+FNUZ types of AMD hardware "8-bit Numerical Formats for Deep Neural Networks" (Noune et al.,
+arXiv:2206.02915).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -58,10 +60,18 @@ def _bf16(raw: Bytes) -> Floats:
 
 
 @cache
-def _float8_table(exponent_bits: int, *, finite: bool) -> Floats:
-    """Return the 256 values of an 8-bit float with a sign bit; `finite` types spend no code on infinity."""
+def _float8_table(exponent_bits: int, specials: Literal["ieee", "fn", "fnuz"]) -> Floats:
+    """Return the 256 values of an 8-bit float with a sign bit.
+
+    Parameters
+    ----------
+    exponent_bits : int
+    specials : {"ieee", "fn", "fnuz"}
+        "ieee": the top exponent holds infinities and NaN. "fn": no infinities, NaN is the code of all ones.
+        "fnuz": likewise, and NaN takes the code of negative zero; the bias is one more.
+    """
     mantissa_bits = 7 - exponent_bits
-    bias = (1 << (exponent_bits - 1)) - 1
+    bias = (1 << (exponent_bits - 1)) - (0 if specials == "fnuz" else 1)
     codes = np.arange(256)
     exponent = (codes >> mantissa_bits) & ((1 << exponent_bits) - 1)
     mantissa = codes & ((1 << mantissa_bits) - 1)
@@ -72,27 +82,37 @@ def _float8_table(exponent_bits: int, *, finite: bool) -> Floats:
         np.ldexp(1.0 + fraction, exponent - bias),
     )
     top = exponent == (1 << exponent_bits) - 1
-    if finite:
+    if specials == "ieee":
+        value[top] = np.where(mantissa[top] == 0, np.inf, np.nan)
+    elif specials == "fn":
         value[top & (mantissa == (1 << mantissa_bits) - 1)] = np.nan
     else:
-        value[top] = np.where(mantissa[top] == 0, np.inf, np.nan)
+        value[0x80] = np.nan
     table: Floats = np.where(codes & 0x80, -value, value).astype(np.float32)
     return table
 
 
 @cache
 def _e8m0_table() -> Floats:
-    table = np.ldexp(1.0, np.arange(256) - 127).astype(np.float32)
-    table[255] = np.nan
-    return table
+    value = np.ldexp(1.0, np.arange(256) - 127)
+    value[255] = np.nan  # before the cast: 2**128 does not fit float32
+    return value.astype(np.float32)
 
 
 def _e4m3(raw: Bytes) -> Floats:
-    return _float8_table(4, finite=True)[raw]
+    return _float8_table(4, "fn")[raw]
 
 
 def _e5m2(raw: Bytes) -> Floats:
-    return _float8_table(5, finite=False)[raw]
+    return _float8_table(5, "ieee")[raw]
+
+
+def _e4m3fnuz(raw: Bytes) -> Floats:
+    return _float8_table(4, "fnuz")[raw]
+
+
+def _e5m2fnuz(raw: Bytes) -> Floats:
+    return _float8_table(5, "fnuz")[raw]
 
 
 def _e8m0(raw: Bytes) -> Floats:
@@ -108,6 +128,8 @@ DTYPES: dict[str, Dtype] = {
         Dtype("BF16", 1, 2, _bf16),
         Dtype("F8_E4M3", 1, 1, _e4m3),
         Dtype("F8_E5M2", 1, 1, _e5m2),
+        Dtype("F8_E4M3FNUZ", 1, 1, _e4m3fnuz),
+        Dtype("F8_E5M2FNUZ", 1, 1, _e5m2fnuz),
         Dtype("F8_E8M0", 1, 1, _e8m0),
         Dtype("F6_E2M3", 4, 3, None),
         Dtype("F6_E3M2", 4, 3, None),
