@@ -127,13 +127,18 @@ def _candidate(
 def _layer_map(
     found: AlignedNeurons, reference: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[LayerMatch, ...]:
-    """For each target layer, the reference layer that fits best, named where the fit is beyond chance."""
+    """For each target layer, the reference layer that fits best where that is beyond chance.
+
+    Where it is not, the figures are those of the reference layer of the same number, if there is one.
+    """
     out = []
+    place = {layer: r for r, layer in enumerate(reference)}
     for t, number in enumerate(target):
         p = found.log10_p_pair[:, t]
         cosine = np.nan_to_num(found.cosine[:, t], nan=-2.0)
         r = int(np.lexsort((-cosine, p))[0])
         sure = bonferroni(float(p[r]), found.log10_p_pair.size) <= _LAYER_LOG10_P
+        r = r if sure else place.get(number, r)
         out.append(
             LayerMatch(
                 target=number,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SKETCH_FORMAT = "auditor-sketch"
 SKETCH_VERSION = "1"
 _ROW_TENSORS = ("gate", "up")
+_LONGEST = 200.0  # log of a row's length; float32 values cannot reach 110
 _NAMES = {"<i4": "I32", "<f2": "F16", "<f4": "F32"}
 
 
@@ -138,10 +139,7 @@ def _from_container(blob: Blob, container: Container) -> Sketch:
         )
     arrays = {entry.name: _array(blob, container, entry.name) for entry in container.tensors}
     layers, index = arrays["layers"], arrays["index"]
-    gate, up = (
-        arrays[role] * np.exp(arrays[f"{role}.log_length"])[..., None] / np.sqrt(arrays[role].shape[-1])
-        for role in _ROW_TENSORS
-    )
+    gate, up = (_rows(arrays[role], arrays[f"{role}.log_length"]) for role in _ROW_TENSORS)
     neurons = int(str(metadata["neurons"]))
     _check(gate.shape == up.shape == (layers.size, index.size, gate.shape[2]), "shapes disagree")
     _check(0 < layers.size <= LIMITS.layers and index.size > 0, "no layers or no neurons")
@@ -151,8 +149,8 @@ def _from_container(blob: Blob, container: Container) -> Sketch:
         layers=tuple(int(layer) for layer in layers),
         neurons=neurons,
         index=index.astype(np.intp),
-        gate=gate.astype(np.float32),
-        up=up.astype(np.float32),
+        gate=gate,
+        up=up,
     )
     return Sketch(
         name=str(metadata["name"]),
@@ -161,6 +159,15 @@ def _from_container(blob: Blob, container: Container) -> Sketch:
         origin=_origin(str(metadata["origin"]), blob.path),
         license=str(metadata["license"]) or None,
     )
+
+
+def _rows(directions: NDArray[np.float32], log_length: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Undo what `dump_sketch` did: rows of their own length, from scaled directions and logarithms."""
+    _check(bool(np.isfinite(directions).all()), "rows that are not finite")
+    _check(bool((log_length < _LONGEST).all()), "lengths that are not finite")  # -inf is an empty row
+    length = np.exp(log_length.astype(np.float64)) / np.sqrt(directions.shape[-1])
+    with np.errstate(over="ignore", under="ignore"):  # beyond float32 a row is infinite or zero: not usable
+        return (directions * length[..., None]).astype(np.float32)
 
 
 def _origin(text: str, path: str) -> tuple[FileInfo, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,6 +101,23 @@ class ModelView:
         if role in self._heads:
             index = interleaved_rows(index, count, self._heads[role])
         return _read_rows(self._source, entry, index)
+
+    def vector(self, layer: int | None, role: str) -> NDArray[np.float32]:
+        """Decode a one-dimensional tensor, a norm's gains: float32, shape (length,).
+
+        Raises
+        ------
+        KeyError
+            When this model has no such tensor.
+        FileError
+            As `rows`.
+        """
+        entry = self._tensors[layer, role]
+        if len(entry.shape) != 1:
+            raise SizeMismatch(
+                file=entry.file, field=f"tensor {entry.name}", problem="not a vector", actual=entry.shape
+            )
+        return _read_rows(self._source, replace(entry, shape=(1, *entry.shape)), np.arange(1))[0]
 
 
 def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:

@@ -52,6 +52,8 @@ def _evidence(lineage: Lineage) -> Iterator[str]:
         if best.relation is not None:
             yield from _entry("how", _relation(best))
         yield from _entry("layers", _layer_map(best.layers))
+        if lineage.verdict == "independent":
+            yield from _entry("not tested", "a rewritten hidden basis, permuted neurons (later versions)")
     others = [c for c in lineage.candidates if c is not best or c.rung is None]
     for candidate in others[:_SHOWN]:
         yield from _entry("also held", _other(candidate))

@@ -118,7 +118,8 @@ class Blob:
             When the file is shorter; `field` names what was being read.
         """
         if start < 0 or length < 0 or start + length > self.size:
-            raise Truncated(file=self.path, field=field, actual=self.size, limit=start + length)
+            problem = f"the file ends at byte {self.size}, before byte {start + length}"
+            raise Truncated(file=self.path, field=field, problem=problem)
         return self._source.read(self.path, [Range(start, start + length)])[0]
 
 
