@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
 from auditor.errors import AuditError, UsageError
@@ -58,7 +59,9 @@ class FailOn(StrEnum):
     never = "never"
 
 
-TargetArgument = Annotated[str, typer.Argument(help="Folder or file of the model.", show_default=False)]
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="TARGET", help="Folder or file of the model.", show_default=False)
+]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")
@@ -117,7 +120,9 @@ def scan(
 
 @app.command()
 def compare(
-    base: Annotated[str, typer.Argument(help="Reference: name, sketch file, or model.", show_default=False)],
+    base: Annotated[
+        str, typer.Argument(metavar="BASE", help="Reference: name, sketch file, or model.", show_default=False)
+    ],
     target: TargetArgument,
     format: FormatOption = Format.text,  # noqa: A002 (the option's name)
     output: OutputOption = None,
@@ -239,9 +244,19 @@ class _errors:  # noqa: N801 (used as a statement)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Wrong usage is one line on standard error, as every other error."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        message = error.format_message()
+        if message.startswith("Usage:"):  # called without a command: that is a request for help
+            typer.echo(message)
+            sys.exit(2)
+        typer.echo(f"auditor: {visible(message)} (see auditor --help)", err=True)
+        sys.exit(2)
+    except Abort:
+        typer.echo("auditor: interrupted", err=True)
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away: not our error, and no traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

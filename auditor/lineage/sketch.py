@@ -167,7 +167,7 @@ def _rows(directions: NDArray[np.float32], log_length: NDArray[np.float32]) -> N
     _check(bool((log_length < _LONGEST).all()), "lengths that are not finite")  # -inf is an empty row
     length = np.exp(log_length.astype(np.float64)) / np.sqrt(directions.shape[-1])
     with np.errstate(over="ignore", under="ignore"):  # beyond float32 a row is infinite or zero: not usable
-        return (directions * length[..., None]).astype(np.float32)
+        return np.asarray(directions * length[..., None], dtype=np.float32)
 
 
 def _origin(text: str, path: str) -> tuple[FileInfo, ...]:

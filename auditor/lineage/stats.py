@@ -115,7 +115,7 @@ def unit_rows(rows: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
     usable : ndarray of bool, shape (...)
     """
     values = np.asarray(rows, dtype=np.float64)
-    finite = np.isfinite(values).all(axis=-1)
+    finite = np.asarray(np.isfinite(values).all(axis=-1))
     safe = np.where(finite[..., None], values, 0.0)
     # Scale by the largest entry first: squares of huge or tiny float64 values leave the range.
     peak = np.abs(safe).max(axis=-1, initial=0.0)

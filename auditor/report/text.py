@@ -42,19 +42,23 @@ def _verdict(lineage: Lineage) -> Iterator[str]:
     if lineage.verdict == "inconclusive" and lineage.reason:
         meaning += f": {visible(lineage.reason)}"
     yield from _wrap(f"{lineage.verdict.upper()}  ", meaning)
-    yield ""
 
 
 def _evidence(lineage: Lineage) -> Iterator[str]:
     best = lineage.best
+    if lineage.candidates and (best is None or best.rung is not None or len(lineage.candidates) > 1):
+        yield ""
     if best is not None and best.rung is not None:
+        if len({candidate.model for candidate in lineage.candidates}) > 1:
+            yield from _entry("model", visible(best.model))
         yield from _entry("evidence", _in_words(best))
         if best.relation is not None:
             yield from _entry("how", _relation(best))
         yield from _entry("layers", _layer_map(best.layers))
         if lineage.verdict == "independent":
             yield from _entry("not tested", "a rewritten hidden basis, permuted neurons (later versions)")
-    others = [c for c in lineage.candidates if c is not best or c.rung is None]
+    # An untested best one's reason already stands in the verdict.
+    others = [candidate for candidate in lineage.candidates if candidate is not best]
     for candidate in others[:_SHOWN]:
         yield from _entry("also held", _other(candidate))
     if len(others) > _SHOWN:
@@ -67,7 +71,7 @@ def _in_words(best: Candidate) -> str:
         pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers
     hits, of = sum(layer.fixed_points for layer in pairs), sum(layer.n for layer in pairs)
     text = f"{hits} of {of} sampled neurons are matched to their own position"
-    text += f" in {visible(best.reference)}" if best.verdict != "independent" else ", as by chance"
+    text += f" in {visible(best.reference)}" if best.verdict == "derived" else ", as by chance"
     if best.log10_p is not None:
         text += f"; p = {_p(best.log10_p)} ({'exact' if best.exact else 'nominal'}, corrected)"
     if best.cosine is not None:
@@ -91,8 +95,8 @@ def _relation(best: Candidate) -> str:
         ("new", relation.added),
     ):
         if layers:
-            whose = "target layers" if name == "new" else "reference layers"
-            parts.append(f"{whose} {_numbers(layers)} {name}")
+            whose = "target" if name == "new" else "reference"
+            parts.append(f"{whose} layer{'s' if len(layers) > 1 else ''} {_numbers(layers)} {name}")
     if relation.reordered:
         parts.append("layers reordered")
     return "; ".join(parts)

@@ -102,7 +102,7 @@ def test_benign_twin_of_the_broken_ones() -> None:
 def test_broken_sketches_are_refused(
     change: dict[str, tuple[str, tuple[int, ...], bytes]], meta: dict[str, str]
 ) -> None:
-    with pytest.raises(BadReference, match="^s: "):
+    with pytest.raises(BadReference, match=r"^s: "):
         load(serialize(tensors(**change), META | meta))
 
 

