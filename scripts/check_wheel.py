@@ -15,13 +15,17 @@ def main() -> None:
     """Fail loudly where the installed package is not whole."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        subprocess.run([sys.executable, "-m", "build", "--quiet", "--outdir", str(work / "dist"), str(ROOT)], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "build", "--quiet", "--outdir", str(work / "dist"), str(ROOT)], check=True
+        )
         (wheel,) = (work / "dist").glob("*.whl")
         venv.create(work / "venv", with_pip=True)
         python = work / "venv" / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
         command = work / "venv" / "bin" / "auditor"
-        listed = subprocess.run([command, "references", "list"], cwd=work, check=True, capture_output=True, text=True)
+        listed = subprocess.run(
+            [command, "references", "list"], cwd=work, check=True, capture_output=True, text=True
+        )
         print(listed.stdout, end="")
         if "smollm2-135m-instruct" not in listed.stdout:
             sys.exit("the wheel lacks the reference library")

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
     Bools = NDArray[np.bool_]
+    Units = NDArray[np.float32]
 
 COMBINATIONS = 3
 """Ways in which layers are combined, the best of which is taken: see `combine_layers`."""
 
-_BLOCK = 8  # layers in one matrix product: bounds memory at a few tens of MB, whatever the model's depth
-_REPEATED = 1.0 - 1e-9  # cosine above which two neurons of a layer count as copies of each other
+_BLOCK = 16  # layers in one matrix product: bounds memory at a few tens of MB, whatever the model's depth
+_REPEATED = 1.0 - 1e-6  # cosine above which two neurons of a layer count as copies of each other
 _SORTED_LOG10_P = -6.0  # order that follows size this surely was made, not trained
 
 
@@ -155,9 +156,9 @@ def order_is_informative(sample: NeuronSample) -> bool:
     """
     log10_p = []
     for at in range(0, len(sample.layers), _BLOCK):
-        gate, up = (np.asarray(rows[at : at + _BLOCK], np.float64) for rows in (sample.gate, sample.up))
+        gate, up = sample.gate[at : at + _BLOCK], sample.up[at : at + _BLOCK]
         units, _ = unit_rows(gate)
-        along = np.einsum("lnd,ld->ln", units, units.mean(axis=1))
+        along = np.einsum("lnd,ld->ln", units, units.mean(axis=1), dtype=np.float64)
         sizes = (log_length(gate), log_length(up), along)
         log10_p.append([log10_rank_correlation(size) for size in sizes])
     return bonferroni(min(map(fisher, np.concatenate(log10_p, axis=1))), 3) <= _SORTED_LOG10_P
@@ -198,7 +199,7 @@ def detection_limit(found: AlignedNeurons, *, log10_alpha: float) -> float | Non
     return high
 
 
-def _directions(sample: NeuronSample, start: int) -> tuple[Floats, Floats, Bools]:
+def _directions(sample: NeuronSample, start: int) -> tuple[Units, Units, Bools]:
     """Return unit rows of gate and up of a block of layers, and which neurons can be told apart."""
     gate, gate_ok = unit_rows(sample.gate[start : start + _BLOCK])
     up, up_ok = unit_rows(sample.up[start : start + _BLOCK])
@@ -208,7 +209,7 @@ def _directions(sample: NeuronSample, start: int) -> tuple[Floats, Floats, Bools
 
 
 def _similarity(
-    reference: tuple[Floats, Floats, Bools], target: tuple[Floats, Floats, Bools]
+    reference: tuple[Units, Units, Bools], target: tuple[Units, Units, Bools]
 ) -> tuple[Floats, Bools]:
     """Sum of gate and up cosines, shape (r, t, n, n), and usable positions, shape (r, t, n)."""
     r, n, d = reference[0].shape

@@ -101,28 +101,27 @@ def bonferroni(log10_p: float, tests: int) -> float:
     return min(0.0, log10_p + log10(max(1, tests)))
 
 
-def unit_rows(rows: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-    """Scale rows to unit length, in float64.
+def unit_rows(rows: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scale rows to unit length.
 
     Parameters
     ----------
-    rows : array_like, shape (..., d)
+    rows : array_like of float, shape (..., d)
 
     Returns
     -------
-    units : ndarray of float64, shape (..., d)
+    units : ndarray of float32, shape (..., d)
         Unusable rows (zero, or with NaN or infinity) are all zero.
     usable : ndarray of bool, shape (...)
     """
-    values = np.asarray(rows, dtype=np.float64)
-    finite = np.asarray(np.isfinite(values).all(axis=-1))
-    safe = np.where(finite[..., None], values, 0.0)
-    # Scale by the largest entry first: squares of huge or tiny float64 values leave the range.
-    peak = np.abs(safe).max(axis=-1, initial=0.0)
-    usable = np.asarray(finite & (peak > 0.0))
-    safe /= np.where(usable, peak, 1.0)[..., None]
-    safe /= np.where(usable, np.sqrt(np.einsum("...d,...d->...", safe, safe)), 1.0)[..., None]
-    return safe, usable
+    with np.errstate(all="ignore"):  # NaN, infinities and zero lengths are what `usable` is for
+        values = np.asarray(rows)
+        square = _square_length(values)
+        usable = np.asarray(np.isfinite(square) & (square > 0.0))
+        units = np.empty(values.shape, dtype=np.float32)
+        np.multiply(values, (1.0 / np.sqrt(square))[..., None], out=units, casting="same_kind")
+    units[~usable] = 0.0
+    return units, usable
 
 
 def assignment(similarity: Floats) -> Ints:
@@ -145,66 +144,85 @@ def assignment(similarity: Floats) -> Ints:
     """
     batch, n, _ = similarity.shape
     cost = -similarity
-    row_potential = np.zeros((batch, n + 1))  # index n stands for "no row"
-    column_potential = np.zeros((batch, n + 1))  # column n is the root of each search
-    row_of = np.full((batch, n + 1), n)  # the row matched to each column so far
+    row_potential = np.zeros((batch, n + 1))  # the last entry is a spare, for columns without a row (-1)
+    column_potential = np.zeros((batch, n))
+    row_of = np.full((batch, n), -1)  # the row matched to each column so far
+    column_of = np.full((batch, n), -1)
     for row in range(n):
-        row_of[:, n] = row
-        free, parent = _shortest_paths(cost, row_potential, column_potential, row_of)
-        _augment(row_of, free, parent)
-    column_of = np.empty((batch, n), dtype=np.intp)
-    columns = np.broadcast_to(np.arange(n), (batch, n))
-    np.put_along_axis(column_of, row_of[:, :n], columns, axis=1)
+        free, before = _shortest_paths(cost, row, row_potential, column_potential, row_of)
+        _augment(row, free, before, row_of, column_of)
     return column_of
 
 
 def _shortest_paths(
-    cost: Floats, row_potential: Floats, column_potential: Floats, row_of: Ints
+    cost: Floats, start: int, row_potential: Floats, column_potential: Floats, row_of: Ints
 ) -> tuple[Ints, Ints]:
-    """Grow, for each problem, a shortest path from the root column to a column without a row.
+    """Find, for each problem, a shortest path of reduced costs from row `start` to a column without a row.
 
-    Updates the potentials in place. Returns the free column reached, shape (b,), and the column before each
-    column on its path, shape (b, n).
+    Dijkstra's method, one column a step, over all problems that have not arrived. Updates the potentials in place.
+    Returns the free column reached, shape (b,), and the row before each column on its path, shape (b, n).
     """
     batch, n, _ = cost.shape
-    reached = np.full(batch, n)
-    parent = np.full((batch, n), n)
-    distance = np.full((batch, n), np.inf)
-    done = np.zeros((batch, n + 1), dtype=bool)
-    active = np.arange(batch)
-    while active.size:
-        at = reached[active]
-        done[active, at] = True
-        row = row_of[active, at]
-        reduced = cost[active, row] - row_potential[active, row, None] - column_potential[active, :n]
-        closed = done[active, :n]
-        near = distance[active]
-        shorter = (reduced < near) & ~closed
-        near = np.where(shorter, reduced, near)
-        parent[active] = np.where(shorter, at[:, None], parent[active])
-        open_ = np.where(closed, np.inf, near)
-        nearest = open_.argmin(axis=1)
-        step = open_[np.arange(active.size), nearest]
-        # Every row on the tree gains what its column loses, so matched pairs keep reduced cost zero.
-        gain = np.where(done[active], step[:, None], 0.0)
-        row_potential[active[:, None], row_of[active]] += gain
-        column_potential[active] -= gain
-        distance[active] = np.where(closed, near, near - step[:, None])
-        reached[active] = nearest
-        active = active[row_of[active, nearest] != n]
-    return reached, parent
+    free = np.empty(batch, dtype=np.intp)
+    before = np.empty((batch, n), dtype=np.intp)
+    at = np.arange(batch)  # problems under way; the arrays below hold these only
+    row = np.full(batch, start)
+    length = np.zeros(batch)  # of the path so far
+    shortest = np.full((batch, n), np.inf)
+    row_before = np.full((batch, n), start)
+    open_ = np.ones((batch, n), dtype=bool)
+    while at.size:
+        through = cost[at, row] - column_potential[at]
+        through += (length - row_potential[at, row])[:, None]
+        shorter = (through < shortest) & open_
+        np.copyto(shortest, through, where=shorter)
+        np.copyto(row_before, row[:, None], where=shorter)
+        column = np.where(open_, shortest, np.inf).argmin(axis=1)
+        here = np.arange(at.size)
+        length = shortest[here, column]
+        open_[here, column] = False
+        row = row_of[at, column]
+        arrived = row < 0
+        if arrived.any():
+            done = at[arrived]
+            free[done] = column[arrived]
+            before[done] = row_before[arrived]
+            _raise_potentials(
+                row_potential, column_potential, row_of, done, start,
+                np.where(open_[arrived], 0.0, length[arrived, None] - shortest[arrived]), length[arrived],
+            )  # fmt: skip
+            rest = ~arrived
+            at, row, length = at[rest], row[rest], length[rest]
+            shortest, row_before, open_ = shortest[rest], row_before[rest], open_[rest]
+    return free, before
 
 
-def _augment(row_of: Ints, free: Ints, parent: Ints) -> None:
-    """Shift the rows along each path, so that its free column gets one. Changes `row_of` in place."""
-    n = parent.shape[1]
-    active = np.arange(free.size)
+def _raise_potentials(  # noqa: PLR0913 (the state of one search)
+    row_potential: Floats,
+    column_potential: Floats,
+    row_of: Ints,
+    problems: Ints,
+    start: int,
+    slack: Floats,
+    length: Floats,
+) -> None:
+    """Keep reduced costs non-negative, and zero on matched pairs: what a column loses its row gains."""
+    column_potential[problems] -= slack
+    row_potential[problems, start] += length
+    row_potential[problems[:, None], row_of[problems]] += slack  # columns without a row: the spare entry, by zero
+
+
+def _augment(start: int, free: Ints, before: Ints, row_of: Ints, column_of: Ints) -> None:
+    """Shift the rows along each path, so that its free column gets one. Changes the matching in place."""
+    at = np.arange(free.size)
     column = free
-    while active.size:
-        before = parent[active, column]
-        row_of[active, column] = row_of[active, before]
-        more = before != n
-        active, column = active[more], before[more]
+    while at.size:
+        row = before[at, column]
+        row_of[at, column] = row
+        following = column_of[at, row]
+        column_of[at, row] = column
+        more = row != start
+        at, column = at[more], following[more]
 
 
 def fixed_points(similarity: Floats, usable: NDArray[np.bool_]) -> Ints:
@@ -254,12 +272,15 @@ def _derangement(n: int) -> Ints:
 
 def log_length(rows: ArrayLike) -> Floats:
     """Logarithm of the Euclidean length of rows, shape (..., d) to (...); unusable rows give -inf."""
-    values = np.asarray(rows, dtype=np.float64)
     with np.errstate(all="ignore"):
-        peak = np.abs(values).max(axis=-1, initial=0.0)
-        scaled = values / peak[..., None]
-        length = np.log(peak) + 0.5 * np.log(np.einsum("...d,...d->...", scaled, scaled))
+        length = 0.5 * np.log(_square_length(rows))
     return np.where(np.isfinite(length), length, -np.inf)
+
+
+def _square_length(rows: ArrayLike) -> Floats:
+    """Sum of squares in float64, without a float64 copy of the rows. No float32 or float16 value overflows it."""
+    values = np.asarray(rows)
+    return np.asarray(np.einsum("...d,...d->...", values, values, dtype=np.float64))
 
 
 def log10_rank_correlation(values: Floats) -> Floats:
