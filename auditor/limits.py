@@ -19,6 +19,8 @@ class Limits:
     """A binary file of unknown content above this may hold weights; tokenizer models and the like are smaller."""
 
     # models
+    models: int = 64
+    """Models in one set of weights; a multimodal model has two or three. Each is compared with every reference."""
     layers: int = 512
     """Layers of a model; the deepest public stacks have under 200, and layers are compared all with all."""
     candidates: int = 1_000
@@ -75,6 +77,10 @@ class Limits:
     """Header bytes walked (vocabularies are skipped over, not kept); the largest real ones are some 30 MB."""
 
     # cards, configs and what they claim
+    legal_files: int = 500
+    """Licence texts, notices, cards and configs read in one repository; real ones have under 20."""
+    legal_bytes: int = 4 * 1024 * 1024
+    """One such file; the longest real licence collections are under 1 MB."""
     card_bytes: int = 4 * 1024 * 1024
     """A README; the largest public model cards are under 1 MB."""
     front_matter: int = 512 * 1024
@@ -95,12 +101,18 @@ class Limits:
     """Characters kept of one short metadata value; a name or a link has some 100."""
     repo_id_chars: int = 512
     """Characters of anything that may still be a repository id or a URL of one."""
-    prose_chars: int = 1024 * 1024
-    """Characters of a README body that are read for claims."""
+    prose_chars: int = 512 * 1024
+    """Characters of a README body that are read for claims; the longest hold some 100 KB of prose."""
     sentence_chars: int = 1_500
     """Characters of one sentence that are matched; longer ones are not prose."""
     license_chars: int = 512
     """Characters of a declared licence name or expression."""
+
+    # what the user states and waives
+    settings_bytes: int = 256 * 1024
+    """`auditor.toml`; a statement takes some 500 bytes, so hundreds of them fit."""
+    settings_dots: int = 256
+    """Dots in one of its lines: tomllib's time and memory grow with the square of the parts of a dotted key."""
 
     # licence, notice and policy texts
     license_text: int = 1_000_000
