@@ -6,15 +6,31 @@ import hashlib
 import itertools
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditor import __version__
-from auditor.errors import FileError, TargetError
-from auditor.findings import Finding
-from auditor.formats import Checkpoints, open_checkpoints
-from auditor.lineage import Candidate, compare, dump_sketch, judge, resolve_references, sketch_model
+from auditor.compliance import Profile, Statements, check_licence, load_policies, parse_config, waive
+from auditor.errors import FileError, TargetError, UsageError
+from auditor.findings import Finding, file_finding
+from auditor.formats import Checkpoints, Container, open_checkpoints
+from auditor.lineage import (
+    Candidate,
+    Lineage,
+    Sketch,
+    compare,
+    dump_sketch,
+    judge,
+    resolve_references,
+    sketch_model,
+)
 from auditor.model import ModelView, model_views
 from auditor.report import Coverage, FailOn, Report, Target, exit_code
 from auditor.sources import FileInfo, MeteredSource, Range, Source, Unread, open_source
+
+if TYPE_CHECKING:
+    from datetime import date
 
 _HASH_BLOCK = 8 * 1024 * 1024  # bytes hashed at a time: large enough to stream, small enough to hold
 
@@ -27,6 +43,16 @@ class Options:
     ----------
     against : tuple of str
         References: names of the library, sketch files, or models. Empty for the whole library.
+    licence : bool
+        Also check the licence that follows.
+    policies : tuple of str
+        Licence policies by name or path; empty for all that ship.
+    profile : {"publisher", "deployer", "internal"}
+        Who audits: duties differ.
+    strict : bool
+        Open-source claims about the weights fail instead of warning.
+    config : str, optional
+        A file of statements and waivers, the user's own: `auditor.toml`.
     fail_on : {"fail", "warn", "manual", "never"}
         Mildest status of a finding that makes the exit code 1.
     fail_on_incomplete : bool
@@ -34,6 +60,11 @@ class Options:
     """
 
     against: tuple[str, ...] = ()
+    licence: bool = True
+    policies: tuple[str, ...] = ()
+    profile: Profile = "publisher"
+    strict: bool = False
+    config: str | None = None
     fail_on: FailOn = "fail"
     fail_on_incomplete: bool = False
 
@@ -53,35 +84,47 @@ def scan(target: str, options: Options | None = None) -> Report:
         When the audit cannot begin. What cannot be read within a target is part of the report instead.
     """
     options = options or Options()
+    today = datetime.now(tz=UTC).date()
     started = time.perf_counter()
     source = MeteredSource(open_source(target))
     references = resolve_references(options.against)
-    checkpoints = open_checkpoints(source)
-    models, unread = _models(source, checkpoints)
-    candidates: list[Candidate] = []
-    for model, reference in itertools.product(models, references):
-        try:
-            candidates.append(compare(model, reference, tests=len(models) * len(references)))
-        except FileError as error:
-            unread.append(Unread.from_error(error))
-    unread = list(dict.fromkeys(unread))
-    lineage = judge(tuple(candidates), complete=not unread)
-    findings = (*checkpoints.findings, _finite_values(candidates))
+    policies = load_policies(options.policies) if options.licence else ()
+    statements = _statements(options.config, today)
+    names = _names(target)
+
+    weights = _weigh(source, references)
+    unread, findings = weights.unread, weights.findings
+    if policies:
+        check = check_licence(
+            source,
+            weights.containers,
+            lineage=weights.lineage,
+            has_weights=weights.has_model,
+            policies=policies,
+            profile=options.profile,
+            strict=options.strict,
+            names=names,
+            statements=statements,
+            today=today,
+        )
+        unread, findings = unread + check.unread, findings + check.findings
+    findings = waive(source, findings, statements, names=names, today=today)
+
     return Report(
         tool_version=__version__,
         target=Target(uri=source.uri, kind=source.kind, revision=source.revision, files=source.files()),
-        lineage=lineage,
+        lineage=weights.lineage,
         findings=tuple(sorted(findings, key=lambda finding: finding.id)),
         coverage=Coverage(
-            unread=tuple(unread),
+            unread=unread,
             bytes_read=source.bytes_read,
             requests=source.requests,
             seconds=time.perf_counter() - started,
         ),
         exit_code=exit_code(
-            lineage=lineage,
+            lineage=weights.lineage,
             findings=findings,
-            unread=tuple(unread),
+            unread=unread,
             fail_on=options.fail_on,
             fail_on_incomplete=options.fail_on_incomplete,
         ),
@@ -124,6 +167,36 @@ def sketch(target: str, *, name: str, seed: int = 0, license: str | None = None)
     return dump_sketch(made, tool_version=__version__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weights:
+    """What the weights show, before anything that is written about them is read."""
+
+    lineage: Lineage
+    containers: tuple[Container, ...]
+    has_model: bool
+    findings: tuple[Finding, ...]
+    unread: tuple[Unread, ...]
+
+
+def _weigh(source: Source, references: tuple[Sketch, ...]) -> _Weights:
+    checkpoints = open_checkpoints(source)
+    models, unread = _models(source, checkpoints)
+    candidates: list[Candidate] = []
+    for model, reference in itertools.product(models, references):
+        try:
+            candidates.append(compare(model, reference, tests=len(models) * len(references)))
+        except FileError as error:
+            unread.append(Unread.from_error(error))
+    unread = list(dict.fromkeys(unread))
+    return _Weights(
+        lineage=judge(tuple(candidates), complete=not unread),
+        containers=checkpoints.containers,
+        has_model=bool(models),
+        findings=(*checkpoints.findings, _finite_values(candidates)),
+        unread=tuple(unread),
+    )
+
+
 def _models(source: Source, checkpoints: Checkpoints) -> tuple[list[ModelView], list[Unread]]:
     models: list[ModelView] = []
     unread = list(checkpoints.unread)
@@ -135,17 +208,27 @@ def _models(source: Source, checkpoints: Checkpoints) -> tuple[list[ModelView], 
     return models, unread
 
 
+def _statements(config: str | None, today: date) -> Statements:
+    if config is None:
+        return Statements()
+    try:
+        data = Path(config).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{config}: cannot be read: {error.strerror}") from error
+    return parse_config(data, file=config, today=today)
+
+
+def _names(target: str) -> tuple[str, ...]:
+    """Return what the user calls the target: as typed, and the last part of its path."""
+    return (target, Path(target).resolve().name)
+
+
 def _finite_values(candidates: list[Candidate]) -> Finding:
-    title = "Sampled weights are finite numbers"
     broken = sorted({name for candidate in candidates for name in candidate.nonfinite})
     if broken:
-        evidence = f"NaN or infinity in {', '.join(broken[:5])}" + (
-            f" and {len(broken) - 5} more tensors" if len(broken) > 5 else ""
-        )
-        fix = "Re-export the weights; a model with such values does not compute."
-        return Finding(id="FILE-003", status="warn", title=title, evidence=evidence, fix=fix)
-    sampled = any(candidate.rung for candidate in candidates)
-    return Finding(id="FILE-003", status="pass" if sampled else "n/a", title=title, evidence="")
+        more = f" and {len(broken) - 5} more tensors" if len(broken) > 5 else ""
+        return file_finding("FILE-003", "warn", f"NaN or infinity in {', '.join(broken[:5])}{more}")
+    return file_finding("FILE-003", "pass" if any(candidate.rung for candidate in candidates) else "n/a")
 
 
 def _digest(source: Source, path: str, size: int) -> FileInfo:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -57,6 +57,14 @@ class FailOn(StrEnum):
     warn = "warn"
     manual = "manual"
     never = "never"
+
+
+class ProfileName(StrEnum):
+    """Who audits: someone who passes the weights on, who serves them, or who keeps them in the house."""
+
+    publisher = "publisher"
+    deployer = "deployer"
+    internal = "internal"
 
 
 TargetArgument = Annotated[
@@ -106,16 +114,39 @@ def scan(
             show_default=False,
         ),
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy", "-p", help="Licence policy by name, or a TOML file. Default: all that ship.", show_default=False
+        ),
+    ] = None,
+    profile: Annotated[
+        ProfileName, typer.Option("--profile", help="Who audits: duties differ.")
+    ] = ProfileName.publisher,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="Statements and waivers. Default: auditor.toml here, if any.", show_default=False
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail where weights are called open source.")] = False,  # noqa: FBT002
     format: FormatOption = Format.text,  # noqa: A002 (the option's name)
     output: OutputOption = None,
     fail_on: FailOnOption = FailOn.fail,
     fail_on_incomplete: IncompleteOption = None,
 ) -> None:
-    """Audit a model: where its weights come from, and whether its files can be trusted.
+    """Audit a model: where its weights come from, and whether its files keep the licence that follows.
 
     Exit codes: 0 nothing to act on, 1 findings, 2 usage or target error, 3 incomplete or inconclusive.
     """
-    _audit(target, tuple(against or ()), format, output, fail_on, fail_on_incomplete)
+    choices = {
+        "against": tuple(against or ()),
+        "policies": tuple(policy or ()),
+        "profile": profile.value,
+        "strict": strict,
+        "config": _config(config),
+    }
+    _audit(target, choices, format, output, fail_on, fail_on_incomplete)
 
 
 @app.command()
@@ -129,8 +160,8 @@ def compare(
     fail_on: FailOnOption = FailOn.fail,
     fail_on_incomplete: IncompleteOption = None,
 ) -> None:
-    """Test whether TARGET shares descent with BASE. Same report as `scan TARGET --against BASE`."""
-    _audit(target, (base,), format, output, fail_on, fail_on_incomplete)
+    """Test whether TARGET shares descent with BASE. The report of `scan TARGET --against BASE`, without the licence."""
+    _audit(target, {"against": (base,), "licence": False}, format, output, fail_on, fail_on_incomplete)
 
 
 @app.command()
@@ -152,6 +183,17 @@ def sketch(
         data = make_sketch(target, name=name or Path(target).resolve().name, license=license)
         _write(output, data)
         typer.echo(f"{visible(str(output))}: {len(data)} bytes", err=True)
+
+
+@app.command()
+def explain(
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="A rule id: LIC-001.", show_default=False)],
+) -> None:
+    """Say what a rule asks, why it matters, how to put it right, and where it is decided."""
+    from auditor.compliance.explain import explain as explanation
+
+    with _errors():
+        typer.echo(explanation(rule), nl=False)
 
 
 @references_app.command("list")
@@ -177,7 +219,7 @@ def list_(format: FormatOption = Format.text) -> None:  # noqa: A002 (the option
 
 def _audit(
     target: str,
-    against: tuple[str, ...],
+    choices: dict[str, Any],
     format_: Format,
     output: Path | None,
     fail_on: FailOn,
@@ -188,7 +230,7 @@ def _audit(
 
     with _errors():
         options = Options(
-            against=against,
+            **choices,
             fail_on=fail_on.value,
             fail_on_incomplete=_in_ci() if fail_on_incomplete is None else fail_on_incomplete,
         )
@@ -205,9 +247,7 @@ def _emit(report: Report, format_: Format, output: Path | None) -> None:
         typer.echo(text, nl=False)
     else:
         _write(output, text.encode())
-        typer.echo(
-            f"{report.lineage.verdict}, exit {report.exit_code}; report in {visible(str(output))}", err=True
-        )
+        typer.echo(f"{report.lineage.verdict}, exit {report.exit_code}; report in {visible(str(output))}", err=True)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -225,6 +265,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _config(given: Path | None) -> str | None:
+    """Return the user's settings: those named, else `auditor.toml` of the folder the command runs in."""
+    if given is None:
+        given = Path("auditor.toml")
+        if not given.is_file():
+            return None
+    return str(given)
 
 
 def _in_ci() -> bool:

@@ -28,6 +28,38 @@ class UsageError(AuditError):
     code = "usage"
 
 
+class ConfigError(UsageError):
+    """The user's own settings break a rule: nothing is audited under settings that were only half understood.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, as the user knows it.
+    problem : str
+        What is wrong, as a phrase.
+    entry : str, optional
+        The table in it: "[[waiver]] 2", counted from 1.
+    key : str, optional
+        The key in the table.
+    value : object, optional
+        What stands there. None where nothing does.
+    """
+
+    code = "config"
+
+    def __init__(
+        self, *, file: str, problem: str, entry: str | None = None, key: str | None = None, value: object = None
+    ) -> None:
+        self.file = file
+        self.entry = entry
+        self.key = key
+        self.problem = problem
+        self.value = value
+        where = ": ".join(part for part in (file, entry, key) if part)
+        found = f" (found {_toml(value)})" if value is not None else ""
+        super().__init__(f"{where}: {problem}{found}")
+
+
 class TargetError(AuditError):
     """The target as a whole cannot be audited: it is missing, empty, or of no kind we know."""
 
@@ -238,6 +270,17 @@ class BadAlignment(FileError):
 def _first_line(cls: type[FileError]) -> str:
     line = (cls.__doc__ or cls.code).splitlines()[0].rstrip(".")
     return line[:1].lower() + line[1:]
+
+
+def _toml(value: object) -> str:
+    """Show a value as the user wrote it, without walking into what may be nested deeply."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _brief(value if isinstance(value, int) else repr(value) if isinstance(value, str) else str(value))
 
 
 def _brief(value: object, *, width: int = 120) -> str:

@@ -39,3 +39,55 @@ class Finding:
     clause: str | None = None
     fix: str | None = None
     waived_until: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRule:
+    """A rule about the files themselves, or about the audit's own settings, rather than a licence."""
+
+    id: str
+    title: str
+    why: str
+    fix: str
+
+
+FILE_RULES = (
+    FileRule(
+        id="FILE-001",
+        title="Every safetensors file beside an index is named in it",
+        why="Weights that no index names are loaded by some tools and overlooked by others.",
+        fix="Add the file to the index or remove it. It was audited as a model of its own.",
+    ),
+    FileRule(
+        id="FILE-002",
+        title="One folder holds one set of safetensors weights",
+        why="Where two sets share tensor names, loaders differ in which one they take.",
+        fix="Keep one set of weights in a folder. Each set was audited.",
+    ),
+    FileRule(
+        id="FILE-003",
+        title="Sampled weights are finite numbers",
+        why="A model with NaN or infinity in its weights does not compute, and such rows cannot be compared.",
+        fix="Re-export the weights.",
+    ),
+    FileRule(
+        id="FILE-004",
+        title="File names say what the files hold",
+        why="Loaders that go by the suffix misread a file of another format.",
+        fix="Rename the file.",
+    ),
+    FileRule(
+        id="WVR-001",
+        title="Waivers are valid",
+        why="A waiver that has expired, or whose pinned file has changed, covers nothing any more.",
+        fix="Renew the waiver in auditor.toml with a new reason and date, or put right what it covered.",
+    ),
+)
+"""Rules about files, wherever they are decided."""
+
+
+def file_finding(rule_id: str, status: Status, evidence: str = "") -> Finding:
+    """Make the finding of a rule about files."""
+    rule = next(rule for rule in FILE_RULES if rule.id == rule_id)
+    acts = status not in {"pass", "n/a"}
+    return Finding(id=rule.id, status=status, title=rule.title, evidence=evidence, fix=rule.fix if acts else None)

@@ -17,6 +17,8 @@ _WIDTH = 80
 _LABEL = 11
 _SHOWN = 12  # rows of a list before the rest is only counted
 
+_ACTS = ("fail", "unknown", "warn")  # statuses shown one by one, gravest first
+
 _MEANING = {
     "identical": "the weight files are those of {reference}",
     "derived": "the weights share descent with {reference}",
@@ -145,7 +147,8 @@ def _other(candidate: Candidate) -> str:
 
 
 def _findings(report: Report) -> Iterator[str]:
-    shown = [finding for finding in report.findings if finding.status in {"fail", "warn", "manual", "unknown"}]
+    """Write what needs acting on, gravest first; duties that only a person can vouch for are one entry."""
+    shown = [finding for status in _ACTS for finding in report.findings if finding.status == status]
     if shown:
         yield ""
     for finding in shown:
@@ -155,6 +158,11 @@ def _findings(report: Report) -> Iterator[str]:
         for label, value in (("where", finding.path), ("evidence", finding.evidence), ("fix", finding.fix)):
             if value:
                 yield from _wrap(" " * _LABEL + f"{label}: ", visible(value))
+    manual = [finding.id for finding in report.findings if finding.status == "manual"]
+    if manual:
+        text = f"{len(manual)} duties that only a person can vouch for have no statement: {', '.join(manual)}"
+        yield from _entry("manual", text)
+        yield from _wrap(" " * _LABEL + "fix: ", "Record who says so, when and until when, in auditor.toml.")
 
 
 def _coverage(report: Report) -> Iterator[str]:
@@ -174,7 +182,7 @@ def _coverage(report: Report) -> Iterator[str]:
 
 def _exit_meaning(report: Report) -> str:
     statuses = [finding.status for finding in report.findings]
-    counts = ", ".join(f"{statuses.count(s)} {s}" for s in ("pass", "warn", "fail", "manual") if s in statuses)
+    counts = ", ".join(f"{statuses.count(s)} {s}" for s in ("fail", "unknown", "warn", "manual", "pass") if s in statuses)
     why = {0: "nothing to act on", 1: "findings to act on", 3: "incomplete or inconclusive"}[report.exit_code]
     return why + (f" ({counts})" if counts else "")
 

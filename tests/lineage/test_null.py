@@ -8,8 +8,9 @@ from modelkit import make_sample
 from scipy.stats import binom, poisson
 
 from auditor.lineage.aligned import aligned_neurons
+from auditor.lineage.references import load_reference
 from auditor.lineage.sample import NeuronSample
-from auditor.lineage.stats import fixed_points, log10_fixed_point_tail
+from auditor.lineage.stats import fixed_points, log10_fixed_point_tail, unit_rows
 
 DRAWS = 2000
 
@@ -93,3 +94,18 @@ def test_whole_models(target: str) -> None:
     log10_p = np.array([aligned_neurons(permuted(reference, rng), other).log10_p for _ in range(DRAWS)])
     assert_super_uniform(log10_p)
     assert (log10_p > -0.3).mean() < 1.0  # it is a p-value, not a constant
+
+
+@pytest.mark.parametrize(("reference", "target"), [(5, 5), (5, 6), (0, 29)])
+def test_rows_of_a_real_model(reference: int, target: int) -> None:
+    # Real rows, with their hubs and their common directions: SmolLM2's own, as they ship with the project.
+    sample = load_reference("smollm2-135m-instruct").sample
+    rng = np.random.default_rng(11)
+    similarity = np.zeros((32, 32))
+    for rows in (sample.gate, sample.up):
+        units, _ = unit_rows(rows)
+        similarity += units[reference] @ units[target].T
+    draws = similarity[np.argsort(rng.random((DRAWS, 32)), axis=1)]
+    counts = fixed_points(draws, np.ones((DRAWS, 32), bool))
+    assert_super_uniform(np.array(log10_fixed_point_tail(32))[counts])
+    assert_poisson(counts)

@@ -1,0 +1,140 @@
+"""What a protected base model's licence asks, as data: which references it binds, its texts, its notice."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+
+from auditor.compliance.families import family_of
+from auditor.compliance.notice import NoticeSpec
+from auditor.compliance.repoid import parse_repo_id
+from auditor.errors import UsageError
+
+SHIPPED = ("llama2", "codellama")
+"""Policies that are applied when none is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The licence of a base model.
+
+    Attributes
+    ----------
+    name, title, product : str
+    agreement, use_policy : str
+        Ids of official texts.
+    license_ref, hub_license : str
+        How SBOMs and cards name the licence.
+    agreement_url, policy_url, obtain : str
+        Where a publisher finds the texts.
+    references : tuple of str
+        Globs over names of references: what descends from one of these is bound.
+    families, repos : tuple of str
+        What counts as naming the base: families of `families.py`, globs over repository ids (lower case).
+    declared : tuple of str
+        Licence families with which a card declares this licence.
+    base_example : str
+        A repository id to show in a fix.
+    notice : NoticeSpec
+    """
+
+    name: str
+    title: str
+    product: str
+    agreement: str
+    use_policy: str
+    license_ref: str
+    hub_license: str
+    agreement_url: str
+    policy_url: str
+    obtain: str
+    references: tuple[str, ...]
+    families: tuple[str, ...]
+    declared: tuple[str, ...]
+    repos: tuple[str, ...]
+    base_example: str
+    notice: NoticeSpec
+
+    def binds(self, reference: str) -> bool:
+        """Say whether descendants of this reference are bound."""
+        return any(fnmatchcase(reference.lower(), glob.lower()) for glob in self.references)
+
+    def names_base(self, base: str) -> bool | None:
+        """Say whether a base model's id, link or name is one that is bound; None where the name does not tell."""
+        repo = parse_repo_id(base)
+        name = (repo.key if repo else base).lower()
+        if any(fnmatchcase(name, glob.lower()) for glob in self.repos):
+            return True
+        family = family_of(base)
+        if family in self.families:
+            return True
+        return None if family in {"unknown", "llama"} else False
+
+
+def load_policies(names: tuple[str, ...]) -> tuple[Policy, ...]:
+    """Load policies by name, or from TOML files of the same shape; all that ship where none is named.
+
+    Raises
+    ------
+    UsageError
+        When one is unknown or is not a policy.
+    """
+    return tuple(load_policy(name) for name in names or SHIPPED)
+
+
+def load_policy(name: str) -> Policy:
+    """Load one policy. A string that exists as a path is the path.
+
+    Raises
+    ------
+    UsageError
+        When it is unknown or is not a policy.
+    """
+    data = _read(name)
+    if (base := data.pop("extends", None)) is not None:
+        if base not in SHIPPED:
+            raise UsageError(f"{name}: extends {base!r}, which is not one of {', '.join(SHIPPED)}")
+        data = _read(str(base)) | data
+        if "extends" in data:
+            data = _read(str(data.pop("extends"))) | data
+    wanted = {field.name for field in fields(Policy)}
+    if unknown := sorted(set(data) - wanted):
+        close = difflib.get_close_matches(unknown[0], wanted, n=1)
+        raise UsageError(f"{name}: unknown key {unknown[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    if missing := sorted(wanted - set(data)):
+        raise UsageError(f"{name}: no {missing[0]!r}")
+    try:
+        return Policy(**{key: _value(key, value) for key, value in data.items()})  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _read(name: str) -> dict[str, object]:
+    try:
+        if Path(name).is_file():
+            text = Path(name).read_text(encoding="utf-8")
+        elif name in SHIPPED:
+            text = files("auditor.compliance").joinpath("policies", f"{name}.toml").read_text(encoding="utf-8")
+        else:
+            close = difflib.get_close_matches(name, SHIPPED, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(SHIPPED)}"
+            raise UsageError(f"{name}: no such policy or file; {hint}")
+        return tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name}: not a policy: {error}") from error
+
+
+def _value(key: str, value: object) -> object:
+    if key == "notice" and isinstance(value, dict):
+        return NoticeSpec(**value)
+    if key in {"references", "families", "declared", "repos"}:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise TypeError(f"{key!r} is no list of texts")
+        return tuple(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{key!r} is no text")
+    return value
