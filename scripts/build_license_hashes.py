@@ -13,14 +13,16 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.compliance.alignment import align, gram_starts, leftmost
 from auditor.compliance.license_hashes import FORMAT, gram_index, hexadecimal
 from auditor.compliance.normalize import Text, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POLICY = r"(?:\A|\n)[#* ]*(?:Meta )?Llama [\d.]+[* ]*Acceptable Use Policy"
 LEAD = r"\nMeta is committed to promoting"  # where a copy has no title line
@@ -97,9 +99,7 @@ TEXTS = (
         (Part("lm_llama3_USE_POLICY.md"), Part("lm_llama3_LICENSE", start=POLICY)),
     ),
     *(
-        Source(
-            f"llama-{version}", version, document, f"Llama {version} {title}", (Part(f"lm_llama{name}_{file}"),)
-        )
+        Source(f"llama-{version}", version, document, f"Llama {version} {title}", (Part(f"lm_llama{name}_{file}"),))
         for version, name in (("3.1", "3_1"), ("3.2", "3_2"), ("3.3", "3_3"), ("4", "4"))
         for document, title, file in (
             ("license", "Community License Agreement", "LICENSE"),
@@ -171,11 +171,7 @@ def names_of(text: Text, words: frozenset[str]) -> Iterator[int]:
     """Where one of the words stands as a name, not as a part of an address."""
     before, after = IN_ADDRESS
     for index, word in enumerate(text.folded):
-        if (
-            word in words
-            and not before.search(text.between(index))
-            and not after.match(text.clean, text.end(index))
-        ):
+        if word in words and not before.search(text.between(index)) and not after.match(text.clean, text.end(index)):
             yield index
 
 
@@ -201,19 +197,17 @@ def entry(source: Source, folder: Path) -> dict[str, Any]:
         "licensor_at": sorted(at[i] for i in licensor - product),
         "product_at": sorted(at[i] for i in product),
         "alternatives": alternatives(words, [variant_words(v, source) for v in variants]),
-        "clauses": [
-            {"clause": name, "words": hexadecimal(words[start:stop])} for name, start, stop in runs(names)
-        ],
+        "clauses": [{"clause": name, "words": hexadecimal(words[start:stop])} for name, start, stop in runs(names)],
     }
 
 
 def unnumbered(text: Text) -> list[int]:
-    """The words that are not list numbers."""
+    """Return the positions of the words that are not list numbers."""
     return [index for index in range(len(text.words)) if not text.is_list_mark(index)]
 
 
 def variant_words(text: Text, source: Source) -> list[str]:
-    """The words of another copy, as the base keeps them."""
+    """Return the words of another copy, as the base keeps them."""
     return list(text.folded) if source.document == "license" else [text.folded[i] for i in unnumbered(text)]
 
 
@@ -264,9 +258,8 @@ def main() -> None:
     arguments.output.write_text(text + "\n", encoding="utf-8")
     for item in data["texts"]:
         count = sum(len(clause["words"].split()) for clause in item["clauses"])
-        print(
-            f"{item['id']:<18} {count:5} words, {len(item['clauses']):3} clauses, {len(item['alternatives'])} alternatives"
-        )
+        other = len(item["alternatives"])
+        print(f"{item['id']:<18} {count:5} words, {len(item['clauses']):3} clauses, {other} alternatives")
     print(f"{arguments.output}: {arguments.output.stat().st_size:,} bytes")
 
 
