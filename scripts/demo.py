@@ -1,10 +1,11 @@
-"""Show the tool at work: make four targets from a real model, audit each, and check the verdicts.
+"""Show the tool at work: make five targets from a real model, audit each, and check what is said of them.
 
     make demo                            # or: python scripts/demo.py
 
 The targets are made with numpy from SmolLM2-135M-Instruct: a re-sharded copy with renamed files, a stand-in for a
-fine-tune (every weight moved by noise), a model with layers dropped and one stacked, and an unrelated model of the
-same shape, norms and row lengths. They stay in .cache/demo/.
+fine-tune (every weight moved by noise), a model with layers dropped and one stacked, an unrelated model of the same
+shape, norms and row lengths, and a relicensed derivative with a wrong notice, for which SmolLM2 stands in as a base
+under the Llama 2 licence (scripts/demo_policy.toml). They stay in .cache/demo/.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,51 +26,81 @@ import smollm2
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FOLDER = Path(__file__).resolve().parent.parent / ".cache" / "demo"
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 576,
-    "num_hidden_layers": 30,
-}
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".cache" / "demo"
+POLICY = "demo-policy.toml"
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30}
 CARD = "---\nlicense: mit\n---\n# {title}\n\nTrained from scratch.\n"
+WRONG_NOTICE = (
+    "Meta Llama 3 is licensed under the Meta Llama 3 Community License,\n"
+    "Copyright (c) Meta Platforms, Inc. All Rights Reserved.\n"
+)
 
 # 27 layers: 5 to 8 are gone, and 20 stands twice.
 RESTACKED = [*range(5), *range(9, 21), 20, *range(21, 30)]
 
-TARGETS: dict[str, tuple[str, Callable[[derive.Model], derive.Model], dict[str, object]]] = {
-    "copied": ("derived", lambda m: m, {"shards": 3, "shard_name": "weights-{i}.safetensors"}),
-    "fine-tuned": ("derived", lambda m: derive.fine_tuned(m, change=0.2, seed=1), {}),
-    "restacked": ("derived", lambda m: derive.restacked(m, RESTACKED), {"shards": 2}),
-    "unrelated": ("independent", lambda m: derive.unrelated(m, seed=2), {}),
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What to make, and what the audit must say of it."""
+
+    change: Callable[[derive.Model], derive.Model]
+    verdict: str
+    shards: int = 1
+    shard_name: str = "model-{i:05d}-of-{n:05d}.safetensors"
+    texts: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    fails: frozenset[str] = frozenset()
+
+
+TARGETS = {
+    "copied": Target(change=lambda m: m, verdict="derived", shards=3, shard_name="weights-{i}.safetensors"),
+    "fine-tuned": Target(change=lambda m: derive.fine_tuned(m, change=0.2, seed=1), verdict="derived"),
+    "restacked": Target(change=lambda m: derive.restacked(m, RESTACKED), verdict="derived", shards=2),
+    "unrelated": Target(change=lambda m: derive.unrelated(m, seed=2), verdict="independent"),
+    "relicensed": Target(
+        change=lambda m: derive.fine_tuned(m, change=0.1, seed=3),
+        verdict="derived",
+        texts={"NOTICE.txt": WRONG_NOTICE},
+        options=("--policy", POLICY),
+        fails=frozenset({"AUP-G4", "BASE-001", "CARD-001", "LIC-001", "NOT-002"}),
+    ),
 }
 
 
 def main() -> int:
-    """Make, audit and check every target; return the number of wrong verdicts."""
+    """Make, audit and check every target; return the number of wrong answers."""
     started = time.perf_counter()
     model = derive.load(smollm2.fetch())
     shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "demo_policy.toml", FOLDER / POLICY)
     wrong = 0
-    for name, (expected, change, layout) in TARGETS.items():
-        texts = {"config.json": json.dumps(CONFIG), "README.md": CARD.format(title=name)}
-        derive.write(change(model), FOLDER / name, texts=texts, **layout)  # type: ignore[arg-type]
-        verdict = audit(FOLDER / name)
-        wrong += verdict != expected
-        print(f"expected {expected}: {'right' if verdict == expected else 'WRONG'}\n")
-    print(f"{len(TARGETS) - wrong} of {len(TARGETS)} verdicts right, {time.perf_counter() - started:.0f} s in all")
+    for name, target in TARGETS.items():
+        texts = {"config.json": json.dumps(CONFIG), "README.md": CARD.format(title=name), **target.texts}
+        derive.write(
+            target.change(model), FOLDER / name, shards=target.shards, shard_name=target.shard_name, texts=texts
+        )
+        verdict, fails = audit(name, target.options)
+        right = (verdict, fails) == (target.verdict, target.fails)
+        wrong += not right
+        expected = target.verdict + (f", failing {', '.join(sorted(target.fails))}" if target.fails else "")
+        print(f"expected {expected}: {'right' if right else 'WRONG'}\n")
+    print(f"{len(TARGETS) - wrong} of {len(TARGETS)} answers right, {time.perf_counter() - started:.0f} s in all")
+    print("the targets are in .cache/demo/; try .venv/bin/auditor scan .cache/demo/copied")
     return wrong
 
 
-def audit(target: Path) -> str:
-    """Run the command as a user would, show what it says, and return its verdict."""
-    shown = target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target
-    command = ["auditor", "scan", str(shown)]
+def audit(target: str, options: tuple[str, ...]) -> tuple[str, frozenset[str]]:
+    """Run the command as a user would, show what it says, and return its verdict and the rules that failed."""
+    command = ["auditor", "scan", target, *options]
     print("$", shlex.join(command), flush=True)
     run = [sys.executable, "-m", *command]
-    subprocess.run(run, check=True)
-    done = subprocess.run([*run, "--format", "json"], check=True, capture_output=True)
-    return str(json.loads(done.stdout)["lineage"]["verdict"])
+    subprocess.run(run, check=False, cwd=FOLDER)
+    done = subprocess.run([*run, "--format", "json"], check=False, capture_output=True, cwd=FOLDER)
+    report = json.loads(done.stdout)
+    fails = frozenset(finding["id"] for finding in report["findings"] if finding["status"] == "fail")
+    return str(report["lineage"]["verdict"]), fails
 
 
 if __name__ == "__main__":
