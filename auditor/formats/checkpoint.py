@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from auditor.errors import FileError
+from auditor.errors import FileError, MissingShard
 from auditor.findings import Finding
-from auditor.formats import gguf, safetensors, shards, sniff
-from auditor.formats.base import Container
+from auditor.formats import gguf, parts, safetensors, shards, sniff
+from auditor.formats.strictjson import quoted
 from auditor.sources.base import Blob, Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
+    from auditor.formats.base import Container
     from auditor.formats.shards import Index
-    from auditor.sources.base import FileInfo, Source
+    from auditor.sources.base import Source
 
 PARSERS = {"safetensors": safetensors.parse, "gguf": gguf.parse}
 """Formats that are read. One module each; `sniff` says by content which one a file is."""
@@ -35,7 +36,8 @@ class Checkpoints:
         Each a whole set of weights: an index with its shards, files without an index that complete each other,
         or a single file.
     unread : tuple of Unread
-        Files that hold or may hold weights and could not be read, and entries that the source refused.
+        Files that hold or may hold weights and could not be read, sets of which parts are missing, and entries
+        that the source refused.
     findings : tuple of Finding
         Rules FILE-001, FILE-002 and FILE-004.
     """
@@ -52,70 +54,58 @@ def open_checkpoints(source: Source) -> Checkpoints:
     unread = list(source.refused())
     misnamed: list[str] = []
     for info in source.files():
+        blob = Blob(source, info)
         try:
-            kind = sniff.identify(info.path, _head(source, info), info.size)
+            kind = sniff.identify(info.path, blob.head(sniff.HEAD_BYTES), info.size)
             if kind in PARSERS:
-                parsed[info.path] = PARSERS[kind](Blob(source, info))
+                parsed[info.path] = PARSERS[kind](blob)
                 if not sniff.name_fits(info.path, kind):
                     misnamed.append(f"{info.path} is a {kind} file")
             elif info.path.endswith(_INDEX_SUFFIX):
-                indexes[info.path] = shards.parse_index(Blob(source, info))
+                indexes[info.path] = shards.parse_index(blob)
         except FileError as error:
             unread.append(Unread.from_error(error))
-    joined: list[Container] = []
-    for path, index in list(indexes.items()):
+    joined: dict[str, Container] = {}
+    broken = {entry.path for entry in unread}
+    for path, index in indexes.items():
         try:
-            joined.append(shards.join(index, parsed))
+            joined[path] = _join(index, parsed, broken)
         except FileError as error:
             unread.append(Unread.from_error(error))
-            del indexes[path]
-    indexed = {path for container in joined for path in container.files}
+    indexed = {path for container in joined.values() for path in container.files}
     loose = {path: container for path, container in parsed.items() if path not in indexed}
+    listed = {info.path for info in source.files()} | broken
+    together, incomplete = parts.join(loose, listed=listed)
+    unread.extend(Unread.from_error(error) for error in incomplete)
     return Checkpoints(
-        containers=tuple(joined) + _complete_each_other(loose),
+        containers=_distinct(joined) + together,
         unread=tuple(unread),
         findings=(
-            _unindexed(indexes, loose),
+            _unindexed(joined, loose),
             _ambiguous(joined, loose),
             _misnamed(misnamed),
         ),
     )
 
 
-def _head(source: Source, info: FileInfo) -> bytes:
-    return Blob(source, info).read(0, min(info.size, sniff.HEAD_BYTES)) if info.size else b""
+def _join(index: Index, parsed: Mapping[str, Container], broken: Collection[str]) -> Container:
+    for path in index.shards:
+        if path in broken:
+            problem = "a file that the index names could not be read"
+            raise MissingShard(file=index.file, field="weight_map", problem=problem, actual=path)
+    return shards.join(index, parsed)
 
 
-def _complete_each_other(loose: Mapping[str, Container]) -> tuple[Container, ...]:
-    """Join safetensors files of one folder that share no tensor name: shards that came without an index."""
-    folders: dict[PurePosixPath, list[Container]] = defaultdict(list)
-    out: list[Container] = []
-    for path, container in sorted(loose.items()):
-        if container.format == "safetensors":
-            folders[PurePosixPath(path).parent].append(container)
-        else:
-            out.append(container)
-    for group in folders.values():
-        names = Counter(entry.name for container in group for entry in container.tensors)
-        if len(group) > 1 and max(names.values(), default=0) == 1:
-            out.append(
-                Container(
-                    format="safetensors",
-                    files=tuple(path for container in group for path in container.files),
-                    tensors=tuple(entry for container in group for entry in container.tensors),
-                )
-            )
-        else:
-            out.extend(group)
-    return tuple(out)
+def _distinct(joined: Mapping[str, Container]) -> tuple[Container, ...]:
+    """Leave out what is empty, and a second index of the same shards."""
+    by_files = {container.files: container for container in joined.values() if container.tensors}
+    return tuple(by_files.values())
 
 
-def _unindexed(indexes: Mapping[str, Index], loose: Mapping[str, Container]) -> Finding:
-    folders = {PurePosixPath(path).parent for path in indexes}
+def _unindexed(joined: Mapping[str, Container], loose: Mapping[str, Container]) -> Finding:
+    folders = {_folder(path) for index, container in joined.items() for path in (index, *container.files)}
     extra = [
-        path
-        for path, container in loose.items()
-        if container.format == "safetensors" and PurePosixPath(path).parent in folders
+        path for path, container in loose.items() if container.format == "safetensors" and _folder(path) in folders
     ]
     return _finding(
         "FILE-001",
@@ -127,19 +117,24 @@ def _unindexed(indexes: Mapping[str, Index], loose: Mapping[str, Container]) -> 
     )
 
 
-def _ambiguous(joined: Iterable[Container], loose: Mapping[str, Container]) -> Finding:
-    sets = [(c.files[0], c) for c in joined] + [
-        (path, c) for path, c in loose.items() if c.format == "safetensors"
-    ]
-    folders: dict[PurePosixPath, list[tuple[str, Container]]] = defaultdict(list)
-    for path, container in sets:
-        folders[PurePosixPath(path).parent].append((path, container))
+def _ambiguous(joined: Mapping[str, Container], loose: Mapping[str, Container]) -> Finding:
+    indexes = {container.files: path for path, container in joined.items()}
+    sets = {path: joined[path] for path in indexes.values()}
+    sets |= {path: container for path, container in loose.items() if container.format == "safetensors"}
+    folders: dict[PurePosixPath, list[str]] = defaultdict(list)
+    for path in sets:
+        folders[_folder(path)].append(path)
     clashing = []
-    for group in folders.values():
-        names = Counter(entry.name for _, container in group for entry in container.tensors)
-        shared = [name for name, count in names.items() if count > 1]
-        if shared:
-            clashing.append(f"{' and '.join(path for path, _ in group)} both hold {shared[0]}")
+    for paths in folders.values():
+        holders: dict[str, list[str]] = defaultdict(list)
+        for path in paths:
+            for entry in sets[path].tensors:
+                holders[entry.name].append(path)
+        shared: dict[tuple[str, ...], str] = {}
+        for name, holding in holders.items():
+            if len(holding) > 1:
+                shared.setdefault(tuple(holding), name)
+        clashing += [f"{quoted(name)} is in {_listed(holding, ', ')}" for holding, name in shared.items()]
     return _finding(
         "FILE-002",
         "One folder holds one set of safetensors weights",
@@ -160,10 +155,16 @@ def _misnamed(misnamed: list[str]) -> Finding:
     )
 
 
-def _finding(
-    rule: str, title: str, broken: list[str], lead: str, *, fix: str, applies: bool = True
-) -> Finding:
+def _folder(path: str) -> PurePosixPath:
+    return PurePosixPath(path).parent
+
+
+def _finding(rule: str, title: str, broken: list[str], lead: str, *, fix: str, applies: bool = True) -> Finding:
     if broken:
-        evidence = lead + "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
-        return Finding(id=rule, status="fail", title=title, evidence=evidence, fix=fix)
+        return Finding(id=rule, status="fail", title=title, evidence=lead + _listed(broken), fix=fix)
     return Finding(id=rule, status="pass" if applies else "n/a", title=title, evidence="")
+
+
+def _listed(things: Sequence[str], separator: str = "; ", *, shown: int = 5) -> str:
+    more = [f"and {len(things) - shown} more"] if len(things) > shown else []
+    return separator.join([*things[:shown], *more])

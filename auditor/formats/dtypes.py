@@ -49,7 +49,8 @@ def _plain(code: str) -> Callable[[Bytes], Floats]:
     dtype = np.dtype(code).newbyteorder("<")
 
     def decode(raw: Bytes) -> Floats:
-        with np.errstate(over="ignore"):  # beyond float32: an infinity, reported as non-finite
+        # Beyond float32 lies an infinity, and a signalling NaN is a NaN: values to report, not warnings.
+        with np.errstate(over="ignore", invalid="ignore"):
             return raw.view(dtype).astype(np.float32)
 
     return decode

@@ -22,14 +22,11 @@ from typing import TYPE_CHECKING
 from auditor.errors import (
     BadAlignment,
     BadMagic,
-    BadName,
     BadOffset,
     BadShape,
     DuplicateName,
-    FileError,
     Hole,
     LimitExceeded,
-    NotText,
     Overlap,
     Truncated,
     UnknownDtype,
@@ -39,6 +36,7 @@ from auditor.errors import (
     WrongType,
 )
 from auditor.formats.base import Container, TensorEntry
+from auditor.formats.cursor import U32, Cursor
 from auditor.formats.quant.ggml import GGML_TYPES, REMOVED_TYPES
 from auditor.formats.strictjson import quoted
 from auditor.limits import LIMITS
@@ -51,8 +49,6 @@ VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 ALIGNMENT_KEY = "general.alignment"
 
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
 _RECORDS = tuple(struct.Struct(f"<{dims}QIQ") for dims in range(LIMITS.gguf_dims + 1))
 """The end of a tensor's record by its number of dimensions: dimensions, type, offset."""
 
@@ -63,12 +59,10 @@ _KINDS = ("u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "arra
 
 _MIN_KV = 8 + 1 + 4 + 1  # length of the key, one letter, type, one byte of value
 _MIN_TENSOR = 8 + 1 + 4 + 4 + 8  # length of the name, one letter, number of dimensions, type, offset
-_MIN_STRING = 8
 _LEAST = {kind: struct.calcsize(f"<{code}") for kind, code in _SCALARS.items()} | {_STRING: 8, _ARRAY: 4 + 8}
 """Bytes that a value of a type takes at least."""
 
-_FIRST_BLOCK, _MIN_BLOCK, _MAX_BLOCK = 256 * 1024, 64 * 1024, 1024 * 1024
-_USUAL_STRING, _USUAL_TENSOR = 16, 72  # bytes that an entry takes in real files, to guess how much to fetch
+_USUAL_TENSOR = 72  # bytes that a record takes in real files, to guess how much to fetch
 
 _ARRAY_STEPS = 8  # an inner array takes as long as that many strings
 
@@ -115,7 +109,7 @@ def parse(blob: Blob) -> Container:
     FileError
         One type for each broken rule: see the module docstring and `auditor.errors`.
     """
-    cursor = _Cursor(blob)
+    cursor = Cursor(blob)
     tensor_count, kv_count = _preamble(cursor)
     metadata, alignment = _metadata(cursor, kv_count)
     cursor.expect(tensor_count * _USUAL_TENSOR)
@@ -129,139 +123,14 @@ def parse(blob: Blob) -> Container:
     return Container(format="gguf", files=(blob.path,), tensors=tensors, metadata=MappingProxyType(metadata))
 
 
-class _Cursor:
-    """A position in the header, and the block of the file around it.
-
-    Every length and count is held against the bytes left before anything is read or built.
-    """
-
-    __slots__ = ("_base", "_data", "_goal", "blob", "kept", "pos", "steps")
-
-    def __init__(self, blob: Blob) -> None:
-        self.blob = blob
-        self._data = b""
-        self._base = 0
-        self._goal = _FIRST_BLOCK
-        self.pos = 0
-        self.steps = LIMITS.gguf_steps
-        self.kept = LIMITS.gguf_kept
-
-    @property
-    def left(self) -> int:
-        return self.blob.size - self.pos
-
-    def error(
-        self,
-        kind: type[FileError],
-        field: str,
-        problem: str | None = None,
-        *,
-        actual: object = None,
-        limit: object = None,
-    ) -> FileError:
-        """Build the error of type `kind` about this file."""
-        return kind(file=self.blob.path, field=field, problem=problem, actual=actual, limit=limit)
-
-    def expect(self, length: int) -> None:
-        """Say that the header probably goes on for `length` bytes more."""
-        self._goal = max(self._goal, self.pos + length)
-
-    def require(self, length: int, field: str) -> None:
-        """Raise unless `length` more bytes exist and belong to a header of sane size."""
-        stop = self.pos + length
-        if stop > self.blob.size:
-            raise self.error(Truncated, field, actual=self.blob.size, limit=stop)
-        if stop > LIMITS.gguf_header:
-            raise self.error(LimitExceeded, f"header up to {field}", actual=stop, limit=LIMITS.gguf_header)
-
-    def take(self, length: int, field: str) -> bytes:
-        """Return the next `length` bytes, fetching a block of the file where they are not in memory."""
-        at = self.pos - self._base
-        if length and at + length > len(self._data):
-            self.require(length, field)
-            block = max(length, min(max(self._goal - self.pos, _MIN_BLOCK), _MAX_BLOCK))
-            self._data = self.blob.read(self.pos, min(block, self.left), field=field)
-            self._base = self.pos
-            at = 0
-        self.pos += length
-        return self._data[at : at + length]
-
-    def skip(self, length: int, field: str) -> None:
-        self.require(length, field)
-        self.pos += length
-
-    def unpack(self, layout: struct.Struct, field: str) -> tuple[int, ...]:
-        return layout.unpack(self.take(layout.size, field))
-
-    def integer(self, layout: struct.Struct, field: str) -> int:
-        return self.unpack(layout, field)[0]
-
-    def count(self, least: int, field: str) -> int:
-        """Read a number of things that take at least `least` bytes each."""
-        count = self.integer(_U64, field)
-        if count * least > self.left:
-            raise self.error(Truncated, field, actual=count, limit=self.left // least)
-        return count
-
-    def length(self, cap: int, field: str) -> int:
-        """Read the length of a string."""
-        length = self.count(1, f"{field} length")
-        if length > cap:
-            raise self.error(LimitExceeded, f"{field} length", actual=length, limit=cap)
-        return length
-
-    def name(self, cap: int, field: str) -> str:
-        """Read a string that other things are found by."""
-        raw = self.take(self.length(cap, field), field)
-        if not raw or b"\0" in raw:
-            raise self.error(BadName, field, actual=raw)
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            raise self.error(NotText, field, actual=raw) from None
-
-    def step(self, count: int, field: str) -> None:
-        """Account for `count` things that are walked one by one."""
-        if count > self.steps:
-            raise self.error(LimitExceeded, f"{field} count", actual=count, limit=self.steps)
-        self.steps -= count
-
-    def keep(self, length: int) -> bool:
-        """Account for `length` bytes to be kept; False where that would be too many in all."""
-        if length > self.kept:
-            return False
-        self.kept -= length
-        return True
-
-    def skip_strings(self, count: int, field: str) -> None:
-        """Walk over `count` strings, looking at their lengths only."""
-        self.step(count, field)
-        unpack = _U64.unpack_from
-        while count:
-            self.expect(count * _USUAL_STRING)
-            self.take(_MIN_STRING, field)
-            data, at, length = self._data, self.pos - self._base - _MIN_STRING, 0
-            last = len(data) - _MIN_STRING
-            while count and at <= last:
-                (length,) = unpack(data, at)
-                at += _MIN_STRING + length
-                count -= 1
-            if at > len(data):  # only the last one can end beyond the block, be it in the file or not
-                self.pos = self._base + at - length
-                if LIMITS.gguf_string < length <= self.left:
-                    raise self.error(LimitExceeded, field, actual=length, limit=LIMITS.gguf_string)
-                self.require(length, field)
-            self.pos = self._base + at
-
-
-def _preamble(cursor: _Cursor) -> tuple[int, int]:
+def _preamble(cursor: Cursor) -> tuple[int, int]:
     """Read what stands before the metadata: the numbers of tensors and of key-value pairs."""
     magic = cursor.take(len(MAGIC), "magic")
     if magic == MAGIC[::-1]:
         raise cursor.error(UnsupportedFormat, "byte order", "big-endian GGUF is not read")
     if magic != MAGIC:
         raise cursor.error(BadMagic, "magic", actual=magic, limit=MAGIC)
-    version = cursor.integer(_U32, "version")
+    version = cursor.integer(U32, "version")
     if version and version & 0xFFFF == 0:
         # The test of llama.cpp itself: no version will ever be that large, so the bytes are swapped.
         raise cursor.error(UnsupportedFormat, "byte order", "big-endian GGUF is not read")
@@ -276,7 +145,7 @@ def _preamble(cursor: _Cursor) -> tuple[int, int]:
     return tensors, pairs
 
 
-def _metadata(cursor: _Cursor, count: int) -> tuple[dict[str, object], int]:
+def _metadata(cursor: Cursor, count: int) -> tuple[dict[str, object], int]:
     """Read the key-value pairs; return them, and the alignment that they set."""
     metadata: dict[str, object] = {}
     alignment = DEFAULT_ALIGNMENT
@@ -287,7 +156,7 @@ def _metadata(cursor: _Cursor, count: int) -> tuple[dict[str, object], int]:
         if not cursor.keep(len(key)):
             raise cursor.error(LimitExceeded, "metadata keys, bytes in all", limit=LIMITS.gguf_kept)
         field = f"metadata {quoted(key)}"
-        kind = cursor.integer(_U32, f"{field} type")
+        kind = cursor.integer(U32, f"{field} type")
         if key == ALIGNMENT_KEY:
             metadata[key] = alignment = _alignment(cursor, kind)
         else:
@@ -295,11 +164,11 @@ def _metadata(cursor: _Cursor, count: int) -> tuple[dict[str, object], int]:
     return metadata, alignment
 
 
-def _alignment(cursor: _Cursor, kind: int) -> int:
+def _alignment(cursor: Cursor, kind: int) -> int:
     field = f"metadata {quoted(ALIGNMENT_KEY)}"
     if kind != _UINT32:
         raise cursor.error(WrongType, field, actual=_kind(kind), limit="u32")
-    value = cursor.integer(_U32, field)
+    value = cursor.integer(U32, field)
     if value == 0 or value & (value - 1):
         raise cursor.error(BadAlignment, field, actual=value, limit="powers of two")
     if value > LIMITS.gguf_alignment:
@@ -307,7 +176,7 @@ def _alignment(cursor: _Cursor, kind: int) -> int:
     return value
 
 
-def _value(cursor: _Cursor, kind: int, field: str, *, depth: int = 0) -> object:
+def _value(cursor: Cursor, kind: int, field: str, *, depth: int = 0) -> object:
     if kind in _SCALARS:
         return _numbers(cursor, kind, 1, field)[0]
     if kind == _STRING:
@@ -317,7 +186,7 @@ def _value(cursor: _Cursor, kind: int, field: str, *, depth: int = 0) -> object:
     raise cursor.error(WrongType, f"{field} type", "no such type", actual=kind, limit=len(_KINDS) - 1)
 
 
-def _numbers(cursor: _Cursor, kind: int, count: int, field: str) -> tuple[object, ...]:
+def _numbers(cursor: Cursor, kind: int, count: int, field: str) -> tuple[object, ...]:
     values = cursor.unpack(struct.Struct(f"<{count}{_SCALARS[kind]}"), field)
     if kind != _BOOL:
         return values
@@ -326,7 +195,7 @@ def _numbers(cursor: _Cursor, kind: int, count: int, field: str) -> tuple[object
     return tuple(map(bool, values))
 
 
-def _text(cursor: _Cursor, field: str) -> str | Skipped:
+def _text(cursor: Cursor, field: str) -> str | Skipped:
     length = cursor.length(LIMITS.gguf_string, field)
     if length > LIMITS.gguf_text or not cursor.keep(length):
         cursor.skip(length, field)
@@ -335,10 +204,10 @@ def _text(cursor: _Cursor, field: str) -> str | Skipped:
     return cursor.take(length, field).decode(errors="backslashreplace")
 
 
-def _array(cursor: _Cursor, field: str, *, depth: int) -> tuple[object, ...] | Skipped:
+def _array(cursor: Cursor, field: str, *, depth: int) -> tuple[object, ...] | Skipped:
     if depth > LIMITS.gguf_array_depth:
         raise cursor.error(LimitExceeded, f"{field} depth", actual=depth, limit=LIMITS.gguf_array_depth)
-    kind = cursor.integer(_U32, f"{field} element type")
+    kind = cursor.integer(U32, f"{field} element type")
     least = _LEAST.get(kind, 0)
     if not least:
         _value(cursor, kind, f"{field} element")  # refuses the type
@@ -376,7 +245,7 @@ class _Record:
     offset: int
 
 
-def _records(cursor: _Cursor, count: int) -> list[_Record]:
+def _records(cursor: Cursor, count: int) -> list[_Record]:
     records: list[_Record] = []
     names: set[str] = set()
     for index in range(count):
@@ -388,9 +257,9 @@ def _records(cursor: _Cursor, count: int) -> list[_Record]:
     return records
 
 
-def _record(cursor: _Cursor, name: str) -> _Record:
+def _record(cursor: Cursor, name: str) -> _Record:
     field = f"tensor {quoted(name)}"
-    dims = cursor.integer(_U32, f"{field} dimensions")
+    dims = cursor.integer(U32, f"{field} dimensions")
     if dims > LIMITS.gguf_dims:
         raise cursor.error(LimitExceeded, f"{field} dimensions", actual=dims, limit=LIMITS.gguf_dims)
     *extents, kind, offset = cursor.unpack(_RECORDS[dims], field)
@@ -416,7 +285,7 @@ def _padded(position: int, alignment: int) -> int:
     return -(-position // alignment) * alignment
 
 
-def _place(cursor: _Cursor, record: _Record, begin: int, alignment: int) -> TensorEntry:
+def _place(cursor: Cursor, record: _Record, begin: int, alignment: int) -> TensorEntry:
     field = f"tensor {quoted(record.name)}"
     if record.offset % alignment:
         limit = f"multiples of {alignment}"
@@ -429,7 +298,7 @@ def _place(cursor: _Cursor, record: _Record, begin: int, alignment: int) -> Tens
     return TensorEntry(name=record.name, dtype=record.dtype, shape=record.shape, file=file, start=start, stop=stop)
 
 
-def _check_layout(cursor: _Cursor, tensors: tuple[TensorEntry, ...], begin: int, alignment: int) -> int:
+def _check_layout(cursor: Cursor, tensors: tuple[TensorEntry, ...], begin: int, alignment: int) -> int:
     """Refuse shared bytes, and bytes beyond padding that belong to no tensor.
 
     Parameters
@@ -458,7 +327,7 @@ def _check_layout(cursor: _Cursor, tensors: tuple[TensorEntry, ...], begin: int,
     return end
 
 
-def _check_tail(cursor: _Cursor, end: int) -> None:
+def _check_tail(cursor: Cursor, end: int) -> None:
     """Refuse bytes after the last tensor, unless they are zeros that fill a page."""
     tail = cursor.blob.size - end
     field = "bytes after the last tensor"

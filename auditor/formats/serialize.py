@@ -20,11 +20,18 @@ def serialize(
         `dtype` as the format spells it ("BF16"). Written in the order of names.
     metadata : mapping of str to str, optional
 
+    Raises
+    ------
+    ValueError
+        When a tensor has the name under which the format keeps its metadata.
+
     Examples
     --------
     >>> serialize({"x": ("U8", (2,), b"ab")})[8:]
     b'{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}   ab'
     """
+    if "__metadata__" in tensors:
+        raise ValueError("__metadata__ is no name for a tensor")
     header: dict[str, object] = {}
     if metadata:
         header["__metadata__"] = dict(sorted(metadata.items()))
@@ -34,6 +41,4 @@ def serialize(
         at += len(data)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join(
-        [len(text).to_bytes(8, "little"), text, *(data for _, (_, _, data) in sorted(tensors.items()))]
-    )
+    return b"".join([len(text).to_bytes(8, "little"), text, *(data for _, (_, _, data) in sorted(tensors.items()))])

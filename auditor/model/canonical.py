@@ -64,11 +64,11 @@ def _alternatives(names: dict[str, str]) -> str:
     return "|".join(re.escape(name) for name in names)
 
 
-# A layer number of at most four digits: no model has more, and no name makes us build a huge integer.
-_HF_LAYER_RE = re.compile(rf"(?s)(.*?)layers\.(\d{{1,4}})\.({_alternatives(_HF_LAYER)})\.weight")
+# A layer number of at most four ASCII digits: no model has more, and no name makes us build a huge integer.
+_HF_LAYER_RE = re.compile(rf"(?s)(.*?)layers\.([0-9]{{1,4}})\.({_alternatives(_HF_LAYER)})\.weight")
 _HF_GLOBAL_RE = re.compile(rf"(?s)(.*?)({_alternatives(_HF_GLOBAL)})\.weight")
 _HF_HEAD_RE = re.compile(r"(?s)(.*?)lm_head\.weight")
-_GGUF_LAYER_RE = re.compile(rf"blk\.(\d{{1,4}})\.({_alternatives(_GGUF_LAYER)})\.weight")
+_GGUF_LAYER_RE = re.compile(rf"blk\.([0-9]{{1,4}})\.({_alternatives(_GGUF_LAYER)})\.weight")
 _GGUF_GLOBAL_RE = re.compile(rf"({_alternatives(_GGUF_GLOBAL)})\.weight")
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from auditor.errors import DuplicateName, LimitExceeded, SizeMismatch, UnsupportedDtype
 from auditor.formats import dtype_of
+from auditor.formats.strictjson import quoted
 from auditor.limits import LIMITS
 from auditor.model.canonical import canonical_name
-from auditor.model.layout import INTERLEAVED_ARCHITECTURES, interleaved_rows
+from auditor.model.layout import interleaved_heads, interleaved_rows
 from auditor.sources.base import Range
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ class ModelView:
     ) -> None:
         self._source = source
         self._tensors = tensors
-        self._heads = _interleaved_heads(container)
         self.container = container
         self.prefix = prefix
 
@@ -84,22 +84,24 @@ class ModelView:
         ------
         KeyError
             When this model has no such tensor.
+        IndexError
+            When a row is asked for that the matrix does not have.
         FileError
             When the tensor is no matrix, is longer than `LIMITS.row_elements` a row, is of a type that is not
-            decoded, or its bytes cannot be read.
+            decoded, its row order cannot be known, or its bytes cannot be read.
         """
         entry = self._tensors[layer, role]
         if len(entry.shape) != 2:
             raise SizeMismatch(
-                file=entry.file, field=f"tensor {entry.name}", problem="not a matrix", actual=entry.shape
+                file=entry.file, field=f"tensor {quoted(entry.name)}", problem="not a matrix", actual=entry.shape
             )
-        count, columns = entry.shape
-        if columns > LIMITS.row_elements:
-            raise LimitExceeded(
-                file=entry.file, field=f"row of {entry.name}", actual=columns, limit=LIMITS.row_elements
-            )
-        if role in self._heads:
-            index = interleaved_rows(index, count, self._heads[role])
+        _check_row(entry)
+        count = entry.shape[0]
+        if index.size and not 0 <= index.min() <= index.max() < count:
+            raise IndexError(f"rows of {entry.name}: 0 to {count - 1}, asked for {index.min()} to {index.max()}")
+        heads = interleaved_heads(self.container, entry, role=role, layer=layer)
+        if heads is not None:
+            index = interleaved_rows(index, count, heads)
         return _read_rows(self._source, entry, index)
 
     def vector(self, layer: int | None, role: str) -> NDArray[np.float32]:
@@ -115,9 +117,10 @@ class ModelView:
         entry = self._tensors[layer, role]
         if len(entry.shape) != 1:
             raise SizeMismatch(
-                file=entry.file, field=f"tensor {entry.name}", problem="not a vector", actual=entry.shape
+                file=entry.file, field=f"tensor {quoted(entry.name)}", problem="not a vector", actual=entry.shape
             )
-        return _read_rows(self._source, replace(entry, shape=(1, *entry.shape)), np.arange(1))[0]
+        _check_row(entry)
+        return _read_rows(self._source, replace(entry, shape=(1, *entry.shape)), np.arange(1)).reshape(-1)
 
 
 def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:
@@ -131,7 +134,7 @@ def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:
     DuplicateName
         When two tensors claim the same layer and role.
     LimitExceeded
-        When there are more layers than `LIMITS.layers`.
+        When there are more models than `LIMITS.models`, or one has more layers than `LIMITS.layers`.
     """
     groups: dict[str, dict[tuple[int | None, str], TensorEntry]] = defaultdict(dict)
     for entry in container.tensors:
@@ -141,7 +144,7 @@ def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:
         key = (name.layer, name.role)
         if key in groups[name.prefix]:
             raise DuplicateName(
-                file=entry.file, field=f"tensor {entry.name}", problem="a second tensor for the same place"
+                file=entry.file, field=f"tensor {quoted(entry.name)}", problem="a second tensor for the same place"
             )
         groups[name.prefix][key] = entry
     views = []
@@ -152,29 +155,25 @@ def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:
             raise LimitExceeded(file=container.files[0], field="layers", actual=layers, limit=LIMITS.layers)
         if layers:
             views.append(view)
+    if len(views) > LIMITS.models:
+        raise LimitExceeded(file=container.files[0], field="models", actual=len(views), limit=LIMITS.models)
     return tuple(views)
 
 
-def _interleaved_heads(container: Container) -> dict[str, int]:
-    """Return the head count of each role whose rows this container stores interleaved."""
-    architecture = container.metadata.get("general.architecture")
-    if container.format != "gguf" or architecture not in INTERLEAVED_ARCHITECTURES:
-        return {}
-    heads = container.metadata.get(f"{architecture}.attention.head_count")
-    kv_heads = container.metadata.get(f"{architecture}.attention.head_count_kv", heads)
-    return {role: count for role, count in (("q", heads), ("k", kv_heads)) if isinstance(count, int) and count > 0}
+def _check_row(entry: TensorEntry) -> None:
+    if entry.shape[-1] > LIMITS.row_elements:
+        field = f"row of {quoted(entry.name)}"
+        raise LimitExceeded(file=entry.file, field=field, actual=entry.shape[-1], limit=LIMITS.row_elements)
 
 
 def _read_rows(source: Source, entry: TensorEntry, index: NDArray[np.intp]) -> NDArray[np.float32]:
-    count, columns = entry.shape
+    columns = entry.shape[1]
     dtype = dtype_of(entry.dtype)
     if dtype.decode is None or columns % dtype.block:
-        raise UnsupportedDtype(file=entry.file, field=f"tensor {entry.name}", actual=entry.dtype)
-    if index.size and not 0 <= index.min() <= index.max() < count:
-        raise IndexError(f"rows of {entry.name}: 0 to {count - 1}, asked for {index.min()} to {index.max()}")
+        raise UnsupportedDtype(file=entry.file, field=f"tensor {quoted(entry.name)}", actual=entry.dtype)
     stride = columns // dtype.block * dtype.size
     ordered, place = np.unique(index, return_inverse=True)
     runs = np.split(ordered, np.flatnonzero(np.diff(ordered) != 1) + 1) if index.size else []
     ranges = [Range(entry.start + int(run[0]) * stride, entry.start + (int(run[-1]) + 1) * stride) for run in runs]
     raw = np.frombuffer(b"".join(source.read(entry.file, ranges)), dtype=np.uint8)
-    return dtype.decode(raw).reshape(-1, columns)[place]
+    return dtype.decode(raw).reshape(ordered.size, columns)[place]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from pathlib import Path
 
 from auditor.errors import TargetError
+from auditor.limits import LIMITS
 from auditor.sources.base import Blob, BytesSource, FileInfo, Range, Source, Unread
 from auditor.sources.local import LocalSource
 from auditor.sources.metered import MeteredSource
@@ -23,8 +25,9 @@ __all__ = [
     "open_source",
 ]
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_LONGEST_NAME = 255  # characters of a file name that any common file system takes
 
 
 def open_source(target: str) -> Source:
@@ -35,6 +38,8 @@ def open_source(target: str) -> Source:
     TargetError
         When there is no such target, with the nearest name that does exist.
     """
+    if not target:  # an unset shell variable; the path "" would be the current folder
+        raise TargetError("no target given: its name is empty")
     path = Path(target)
     if _exists(path):
         return LocalSource(target)
@@ -46,15 +51,19 @@ def open_source(target: str) -> Source:
 def _exists(path: Path) -> bool:
     try:
         return path.is_symlink() or path.exists()
+    except PermissionError:  # something is there; opening it will say what is wrong
+        return True
     except (OSError, ValueError):  # a name that no file system takes: too long, or with a NUL
         return False
 
 
 def _hint(target: str, path: Path) -> str:
-    try:
-        nearby = [entry.name for entry in path.parent.iterdir()]
-    except (OSError, ValueError):
-        nearby = []
+    nearby: list[str] = []
+    if len(path.name) <= _LONGEST_NAME:
+        try:
+            nearby = [entry.name for entry in itertools.islice(path.parent.iterdir(), LIMITS.files)]
+        except (OSError, ValueError):
+            nearby = []
     if close := difflib.get_close_matches(path.name, nearby, n=1):
         return f"; did you mean {path.parent / close[0]}?"
     if _HUB_ID.fullmatch(target):

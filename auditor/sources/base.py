@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from auditor.errors import FileError, Truncated
+from auditor.errors import BadOffset, FileError, Truncated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,24 @@ class Source(Protocol):
         """
 
 
+def check_ranges(path: str, ranges: Iterable[Range], *, size: int) -> None:
+    """Refuse ranges that are not whole inside a file of `size` bytes, before anything is read or allocated.
+
+    Raises
+    ------
+    Truncated
+        A range ends beyond the file.
+    BadOffset
+        A range begins before the file, or after its own end.
+    """
+    for start, stop in ranges:
+        if not 0 <= start <= stop:
+            raise BadOffset(file=path, field="range", problem="begins before the file or after its end", actual=start)
+        if stop > size:
+            problem = f"the file ends at byte {size}, before byte {stop}"
+            raise Truncated(file=path, field="contents", problem=problem)
+
+
 class Blob:
     """One file of a source: the handle that format parsers get.
 
@@ -102,12 +120,19 @@ class Blob:
     info : FileInfo
     """
 
-    __slots__ = ("_source", "path", "size")
+    __slots__ = ("_head", "_source", "path", "size")
 
     def __init__(self, source: Source, info: FileInfo) -> None:
         self._source = source
+        self._head = b""
         self.path = info.path
         self.size = info.size
+
+    def head(self, length: int) -> bytes:
+        """Return the first `length` bytes, all of a shorter file; no later read asks the source for them again."""
+        if self.size:
+            self._head = self.read(0, min(length, self.size))
+        return self._head
 
     def read(self, start: int, length: int, *, field: str = "contents") -> bytes:
         """Return exactly `length` bytes from `start`.
@@ -117,10 +142,14 @@ class Blob:
         Truncated
             When the file is shorter; `field` names what was being read.
         """
-        if start < 0 or length < 0 or start + length > self.size:
-            problem = f"the file ends at byte {self.size}, before byte {start + length}"
+        stop = start + length
+        if start < 0 or length < 0 or stop > self.size:
+            problem = f"the file ends at byte {self.size}, before byte {stop}"
             raise Truncated(file=self.path, field=field, problem=problem)
-        return self._source.read(self.path, [Range(start, start + length)])[0]
+        known = self._head[start:stop]
+        if known and len(known) == length:
+            return known
+        return known + self._source.read(self.path, [Range(start + len(known), stop)])[0]
 
 
 class BytesSource:
@@ -144,9 +173,7 @@ class BytesSource:
     def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
         """See `Source.read`."""
         data = self._contents[path]
-        for start, stop in ranges:
-            if not 0 <= start <= stop <= len(data):
-                raise Truncated(file=path, field="contents", actual=len(data), limit=stop)
+        check_ranges(path, ranges, size=len(data))
         return [data[start:stop] for start, stop in ranges]
 
     def blob(self, path: str) -> Blob:

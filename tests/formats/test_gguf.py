@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor import errors
+from auditor.formats import cursor
 from auditor.formats import gguf as module
 from auditor.formats.gguf import Skipped, parse, sniff
 from auditor.limits import LIMITS
@@ -523,9 +524,10 @@ def test_text_is_only_text(value: str) -> None:
 )
 def test_caps(monkeypatch: pytest.MonkeyPatch, cap: dict[str, int], pairs: list[bytes], field: str) -> None:
     read(build(pairs=pairs))
-    monkeypatch.setattr(module, "LIMITS", replace(LIMITS, **cap, gguf_items=4))
-    monkeypatch.setattr(module, "_FIRST_BLOCK", 32)
-    monkeypatch.setattr(module, "_MIN_BLOCK", 1)
+    for part in (module, cursor):
+        monkeypatch.setattr(part, "LIMITS", replace(LIMITS, **cap, gguf_items=4))
+    monkeypatch.setattr(cursor, "_FIRST_BLOCK", 32)
+    monkeypatch.setattr(cursor, "_MIN_BLOCK", 1)
     with pytest.raises(errors.LimitExceeded) as caught:
         read(build(pairs=pairs))
     assert caught.value.field == field
@@ -539,7 +541,7 @@ def test_tensor_count_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_kept_is_capped_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIMITS", replace(LIMITS, gguf_kept=20))
+    monkeypatch.setattr(cursor, "LIMITS", replace(LIMITS, gguf_kept=20))
     content = build(pairs=[pair(key, STRING, text("x" * 10)) for key in "ab"])
     first, second = read(content).metadata.values()
     assert first == "x" * 10
@@ -608,7 +610,7 @@ def test_any_block_size_gives_the_same_answer(monkeypatch: pytest.MonkeyPatch, b
     )
     expected = read(content)
     for name in ("_FIRST_BLOCK", "_MIN_BLOCK", "_MAX_BLOCK"):
-        monkeypatch.setattr(module, name, block)
+        monkeypatch.setattr(cursor, name, block)
     assert read(content) == expected
 
 
