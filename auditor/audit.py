@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from auditor import __version__
 from auditor.compliance import Profile, Statements, check_licence, load_policies, parse_config, waive
-from auditor.errors import FileError, TargetError, UsageError
+from auditor.errors import FileError, LimitExceeded, TargetError, UsageError
 from auditor.findings import Finding, file_finding
 from auditor.formats import Checkpoints, Container, open_checkpoints
+from auditor.limits import LIMITS
 from auditor.lineage import (
     Candidate,
     Lineage,
@@ -25,7 +26,7 @@ from auditor.lineage import (
     resolve_references,
     sketch_model,
 )
-from auditor.model import ModelView, model_views
+from auditor.model import ModelView, model_views, unplaced_share
 from auditor.report import Coverage, FailOn, Report, Target, exit_code
 from auditor.sources import FileInfo, MeteredSource, Range, Source, Unread, open_source
 
@@ -189,7 +190,7 @@ def _weigh(source: Source, references: tuple[Sketch, ...]) -> _Weights:
             unread.append(Unread.from_error(error))
     unread = list(dict.fromkeys(unread))
     return _Weights(
-        lineage=judge(tuple(candidates), complete=not unread),
+        lineage=judge(tuple(candidates), complete=not unread, unplaced=unplaced_share(checkpoints.containers, models)),
         containers=checkpoints.containers,
         has_model=bool(models),
         findings=(*checkpoints.findings, _finite_values(candidates)),
@@ -205,7 +206,12 @@ def _models(source: Source, checkpoints: Checkpoints) -> tuple[list[ModelView], 
             models.extend(model_views(source, container))
         except FileError as error:
             unread.append(Unread.from_error(error))
-    return models, unread
+    for model in models[LIMITS.models :]:
+        path = model.container.files[0]
+        unread.append(
+            Unread.from_error(LimitExceeded(file=path, field="models", actual=len(models), limit=LIMITS.models))
+        )
+    return models[: LIMITS.models], unread
 
 
 def _statements(config: str | None, today: date) -> Statements:

@@ -214,7 +214,7 @@ class UnsupportedVersion(FileError):
 
 
 class UnsupportedFormat(FileError):
-    """A format that is recognised but not read yet."""
+    """A format that is recognised but not read by this version."""
 
     code = "unsupported-format"
 

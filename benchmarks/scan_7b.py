@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import shape7b
 
+from auditor.lineage import dump_sketch, resolve_references
+
 RUNS = 5
 AUDITOR = [sys.executable, "-m", "auditor"]
 
@@ -46,9 +48,8 @@ def main() -> None:
         shape7b.write(work / "tuned", seed=2, drift_from=1, cosine=0.5)
         shape7b.write(work / "other", seed=3)
         # Only the sketch is needed of the base; hashing 13.5 GB of zeros for its origin is not what we measure.
-        make = "import sys; from pathlib import Path; from auditor.lineage import *; from auditor.lineage.sketch import *\n"
-        make += "(s,) = resolve_references(('base',)); Path('base.sketch').write_bytes(dump_sketch(s, tool_version='0'))"
-        subprocess.run([sys.executable, "-c", make], cwd=work, check=True)
+        (base,) = resolve_references((str(work / "base"),))
+        (work / "base.sketch").write_bytes(dump_sketch(base, tool_version="0"))
         commands = {
             "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
             "auditor --help": [*AUDITOR, "--help"],

@@ -23,9 +23,7 @@ def main() -> None:
         python = work / "venv" / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
         command = work / "venv" / "bin" / "auditor"
-        listed = subprocess.run(
-            [command, "references", "list"], cwd=work, check=True, capture_output=True, text=True
-        )
+        listed = subprocess.run([command, "references", "list"], cwd=work, check=True, capture_output=True, text=True)
         print(listed.stdout, end="")
         if "smollm2-135m-instruct" not in listed.stdout:
             sys.exit("the wheel lacks the reference library")

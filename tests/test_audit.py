@@ -12,6 +12,7 @@ from modelkit import drifted, make_model, safetensors_bytes, write_model
 
 from auditor.audit import Options, scan, sketch
 from auditor.errors import TargetError
+from auditor.limits import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,9 +114,7 @@ def test_no_honest_change_of_form_changes_the_verdict(
     [({"hidden": 128}, "hidden size 128"), ({"neurons": 8}, "8 neurons")],
     ids=["other width", "fewer neurons"],
 )
-def test_other_shapes_are_not_called_independent(
-    tmp_path: Path, base: str, shape: dict[str, int], reason: str
-) -> None:
+def test_other_shapes_are_not_called_independent(tmp_path: Path, base: str, shape: dict[str, int], reason: str) -> None:
     report = audit(write_model(make_model(2, **shape), tmp_path / "m"), base)
     assert report.lineage.verdict == "inconclusive"
     assert reason in str(report.lineage.reason)
@@ -176,6 +175,27 @@ def test_a_second_model_in_the_repository_is_seen(tmp_path: Path, base: str) -> 
     assert report.lineage.best is not None
     assert report.lineage.best.model == "spare/weights"
     assert len(report.lineage.candidates) == 2
+
+
+def test_a_decoy_beside_weights_of_other_names_is_not_independent(tmp_path: Path, base: str) -> None:
+    hidden = {f"experts.{name}": w for name, w in BASE.items()}
+    hidden = {name.replace("proj", "linear"): w for name, w in hidden.items()}
+    decoy = make_model(2, layers=1)
+    report = audit(write_model(decoy | hidden, tmp_path / "m"), base)
+    assert report.lineage.verdict == "inconclusive"
+    assert "% of the weights are under names" in str(report.lineage.reason)
+    tower = {"vision.patch.weight": np.ones((64, 64), np.float32)}  # benign twin: a small part of another kind
+    assert audit(write_model(make_model(2) | tower, tmp_path / "n"), base).lineage.verdict == "independent"
+
+
+def test_models_beyond_the_cap_are_unread(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(3):
+        write_model(make_model(i + 5), tmp_path / "m" / str(i))
+    assert audit(tmp_path / "m", base).exit_code == 0
+    monkeypatch.setattr("auditor.audit.LIMITS", Limits(models=2))
+    report = audit(tmp_path / "m", base)
+    assert report.exit_code == 3
+    assert report.coverage.unread[0].code == "limit-exceeded"
 
 
 def test_a_model_of_no_known_shape_is_inconclusive(tmp_path: Path, base: str) -> None:

@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from auditor.errors import FileError, MissingShard
-from auditor.findings import Finding
+from auditor.findings import file_finding
 from auditor.formats import gguf, parts, safetensors, shards, sniff
 from auditor.formats.strictjson import quoted
 from auditor.sources.base import Blob, Unread
 
 if TYPE_CHECKING:
+    from auditor.findings import Finding
     from collections.abc import Collection, Mapping, Sequence
 
     from auditor.formats.base import Container
@@ -107,14 +108,12 @@ def _unindexed(joined: Mapping[str, Container], loose: Mapping[str, Container]) 
     extra = [
         path for path, container in loose.items() if container.format == "safetensors" and _folder(path) in folders
     ]
-    return _finding(
-        "FILE-001",
-        "Every safetensors file beside an index is named in it",
-        extra,
-        "weights that no index names: ",
-        applies=bool(folders),
-        fix="Add the file to the index or remove it. It was audited as a model of its own.",
-    )
+    if not extra:
+        return file_finding("FILE-001", "pass" if folders else "n/a")
+    # An original-format copy or an adapter beside the index has names of its own, and no loader confuses them.
+    indexed = {entry.name for container in joined.values() for entry in container.tensors}
+    shared = any(entry.name in indexed for path in extra for entry in loose[path].tensors)
+    return file_finding("FILE-001", "fail" if shared else "warn", f"weights that no index names: {_listed(extra)}")
 
 
 def _ambiguous(joined: Mapping[str, Container], loose: Mapping[str, Container]) -> Finding:
@@ -135,34 +134,19 @@ def _ambiguous(joined: Mapping[str, Container], loose: Mapping[str, Container]) 
             if len(holding) > 1:
                 shared.setdefault(tuple(holding), name)
         clashing += [f"{quoted(name)} is in {_listed(holding, ', ')}" for holding, name in shared.items()]
-    return _finding(
-        "FILE-002",
-        "One folder holds one set of safetensors weights",
-        clashing,
-        "loaders may pick different weights: ",
-        applies=bool(sets),
-        fix="Keep one set of weights in a folder. Each set was audited.",
-    )
+    if clashing:
+        return file_finding("FILE-002", "fail", f"loaders may pick different weights: {_listed(clashing)}")
+    return file_finding("FILE-002", "pass" if sets else "n/a")
 
 
 def _misnamed(misnamed: list[str]) -> Finding:
-    return _finding(
-        "FILE-004",
-        "File names say what the files hold",
-        misnamed,
-        "by content: ",
-        fix="Rename the file; loaders that go by suffix will misread it.",
+    return file_finding(
+        "FILE-004", "fail" if misnamed else "pass", f"by content: {_listed(misnamed)}" if misnamed else ""
     )
 
 
 def _folder(path: str) -> PurePosixPath:
     return PurePosixPath(path).parent
-
-
-def _finding(rule: str, title: str, broken: list[str], lead: str, *, fix: str, applies: bool = True) -> Finding:
-    if broken:
-        return Finding(id=rule, status="fail", title=title, evidence=lead + _listed(broken), fix=fix)
-    return Finding(id=rule, status="pass" if applies else "n/a", title=title, evidence="")
 
 
 def _listed(things: Sequence[str], separator: str = "; ", *, shown: int = 5) -> str:

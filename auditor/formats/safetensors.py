@@ -139,12 +139,8 @@ def _entry(name: str, raw: object, *, file: str, base: int, end: int) -> TensorE
     # In bits, so that a sub-byte tensor must fill its last byte.
     if (stop - begin) * 8 * dtype.block != count * dtype.size * 8:
         needed = f"{count} elements of {dtype.size * 8 / dtype.block:g} bits"
-        raise SizeMismatch(
-            file=file, field=f"{label} data_offsets", actual=f"{stop - begin} bytes", limit=needed
-        )
-    return TensorEntry(
-        name=name, dtype=dtype_name, shape=tuple(dims), file=file, start=base + begin, stop=base + stop
-    )
+        raise SizeMismatch(file=file, field=f"{label} data_offsets", actual=f"{stop - begin} bytes", limit=needed)
+    return TensorEntry(name=name, dtype=dtype_name, shape=tuple(dims), file=file, start=base + begin, stop=base + stop)
 
 
 def _member(members: dict[str, object], key: str, kind: type[T], *, file: str, label: str) -> T:
@@ -156,9 +152,7 @@ def _member(members: dict[str, object], key: str, kind: type[T], *, file: str, l
 def _count(dims: list[object], dtype: Dtype, *, file: str, field: str) -> int:
     """Return the number of elements; every dimension must fit numpy, zeros or not."""
     if len(dims) > LIMITS.dims:
-        raise LimitExceeded(
-            file=file, field=field, problem="too many dimensions", actual=len(dims), limit=LIMITS.dims
-        )
+        raise LimitExceeded(file=file, field=field, problem="too many dimensions", actual=len(dims), limit=LIMITS.dims)
     count = extent = 1
     for dim in dims:
         size = expect(dim, int, file=file, field=field)

@@ -130,9 +130,7 @@ def join(index: Index, shards: Mapping[str, Container]) -> Container:
         if path not in shards:
             raise MissingShard(file=index.file, field=_FIELD, actual=path)
         if shards[path].format != "safetensors":
-            raise UnsupportedFormat(
-                file=path, field="format", actual=shards[path].format, limit="safetensors"
-            )
+            raise UnsupportedFormat(file=path, field="format", actual=shards[path].format, limit="safetensors")
         parts.append(shards[path])
     held = {(tensor.name, path) for path in index.shards for tensor in shards[path].tensors}
     listed = set(index.weight_map.items())
@@ -160,9 +158,7 @@ def _resolve(shard: str, *, index: str, field: str) -> str:
     if not all(part.strip(". ") for part in parts):
         raise UnsafePath(file=index, field=field, problem="not a plain relative path", actual=shard)
     if len(parts) > LIMITS.path_depth:
-        raise UnsafePath(
-            file=index, field=field, problem="too deep", actual=len(parts), limit=LIMITS.path_depth
-        )
+        raise UnsafePath(file=index, field=field, problem="too deep", actual=len(parts), limit=LIMITS.path_depth)
     path = str(PurePosixPath(index).parent / shard)
     if path == index:
         raise IndexMismatch(file=index, field=field, problem="the index names itself", actual=shard)

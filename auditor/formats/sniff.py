@@ -81,16 +81,16 @@ def identify(path: str, head: bytes, size: int) -> str | None:
         return "safetensors"
     for magic, what in _UNREAD_MAGIC:
         if head.startswith(magic):
-            raise UnsupportedFormat(file=path, field="format", actual=what)
+            raise UnsupportedFormat(file=path, field="format", problem=f"{what}, which this version does not read")
     suffix = PurePosixPath(path).suffix.lower()
     for kind, own in _SUFFIX_OF.items():
         if suffix == own:
             return kind  # its parser will say what is wrong
     if suffix in _UNREAD_SUFFIXES:
         what = f"a file named {suffix}, which is how weights are named"
-        raise UnsupportedFormat(file=path, field="format", actual=what)
+        raise UnsupportedFormat(file=path, field="format", problem=f"{what}, which this version does not read")
     if size > LIMITS.unknown_binary and not (_is_text(head) or _is_known_other(head)):
-        raise UnsupportedFormat(file=path, field="format", actual="a large file of unknown content")
+        raise UnsupportedFormat(file=path, field="format", problem="a large file of unknown content")
     return None
 
 

@@ -137,9 +137,7 @@ def _check_structure(data: bytes, *, file: str, field: str) -> None:
         # Escaped backslashes first, left to right: what is then left of a backslash belongs to its next byte.
         data = data.replace(b"\\\\", b"..").replace(b'\\"', b"..")
         if lone := _LONE_SURROGATE.search(data):
-            raise BadJson(
-                file=file, field=field, problem="a lone surrogate", actual=lone.group().decode("ascii")
-            )
+            raise BadJson(file=file, field=field, problem="a lone surrogate", actual=lone.group().decode("ascii"))
     marks = np.frombuffer(data.translate(None, _NO_MARK), np.uint8)
     inside = depth = 0
     values = 1
@@ -158,9 +156,7 @@ def _check_structure(data: bytes, *, file: str, field: str) -> None:
 
 def _cap(what: str, actual: int, limit: int, *, file: str, field: str) -> None:
     if actual > limit:
-        raise LimitExceeded(
-            file=file, field=field, problem=f"{what} over the limit", actual=actual, limit=limit
-        )
+        raise LimitExceeded(file=file, field=field, problem=f"{what} over the limit", actual=actual, limit=limit)
 
 
 def _decoder(file: str, field: str) -> json.JSONDecoder:
@@ -183,6 +179,4 @@ def _decoder(file: str, field: str) -> json.JSONDecoder:
     def constant(text: str) -> Never:
         raise BadJson(file=file, field=field, problem="not a finite number", actual=text)
 
-    return json.JSONDecoder(
-        object_pairs_hook=unique, parse_int=integer, parse_float=real, parse_constant=constant
-    )
+    return json.JSONDecoder(object_pairs_hook=unique, parse_int=integer, parse_float=real, parse_constant=constant)

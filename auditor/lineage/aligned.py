@@ -114,9 +114,7 @@ def aligned_neurons(reference: NeuronSample, target: NeuronSample) -> AlignedNeu
     )
 
 
-def combine_layers(
-    log10_p_pair: Floats, reference_layers: tuple[int, ...], target_layers: tuple[int, ...]
-) -> float:
+def combine_layers(log10_p_pair: Floats, reference_layers: tuple[int, ...], target_layers: tuple[int, ...]) -> float:
     """Combine the pairs of layers into one p-value that is valid whatever the target looks like.
 
     Under the null the orders of neurons in different *reference* layers are independent; two target layers may
@@ -208,9 +206,7 @@ def _directions(sample: NeuronSample, start: int) -> tuple[Units, Units, Bools]:
     return gate, up, gate_ok & up_ok & ~repeated
 
 
-def _similarity(
-    reference: tuple[Units, Units, Bools], target: tuple[Units, Units, Bools]
-) -> tuple[Floats, Bools]:
+def _similarity(reference: tuple[Units, Units, Bools], target: tuple[Units, Units, Bools]) -> tuple[Floats, Bools]:
     """Sum of gate and up cosines, shape (r, t, n, n), and usable positions, shape (r, t, n)."""
     r, n, d = reference[0].shape
     t = target[0].shape[0]

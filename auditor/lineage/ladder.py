@@ -124,9 +124,7 @@ def _candidate(
     )
 
 
-def _layer_map(
-    found: AlignedNeurons, reference: tuple[int, ...], target: tuple[int, ...]
-) -> tuple[LayerMatch, ...]:
+def _layer_map(found: AlignedNeurons, reference: tuple[int, ...], target: tuple[int, ...]) -> tuple[LayerMatch, ...]:
     """For each target layer, the reference layer that fits best where that is beyond chance.
 
     Where it is not, the figures are those of the reference layer of the same number, if there is one.

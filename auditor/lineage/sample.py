@@ -80,7 +80,7 @@ def sample_index(neurons: int, *, count: int = SAMPLE_NEURONS, seed: int = 0) ->
     Examples
     --------
     >>> sample_index(11008, count=4).tolist()
-    [8310, 8311, 8312, 8313]
+    [10014, 10015, 10016, 10017]
     """
     count = min(count, neurons)
     digest = hashlib.sha256(f"auditor neuron block, seed {seed}, of {neurons}".encode()).digest()

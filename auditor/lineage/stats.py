@@ -84,7 +84,7 @@ def fisher(log10_p: ArrayLike) -> float:
     Examples
     --------
     >>> round(fisher([-2.0, -3.0]), 3)
-    -3.904
+    -3.903
     """
     values = np.minimum(np.asarray(log10_p, dtype=np.float64), 0.0)
     x = -float(values.sum()) * _LN10
@@ -197,7 +197,7 @@ def _shortest_paths(
     return free, before
 
 
-def _raise_potentials(  # noqa: PLR0913 (the state of one search)
+def _raise_potentials(
     row_potential: Floats,
     column_potential: Floats,
     row_of: Ints,

@@ -131,7 +131,12 @@ class Lineage:
     candidates: tuple[Candidate, ...] = field(default=())
 
 
-def judge(candidates: tuple[Candidate, ...], *, complete: bool) -> Lineage:
+MOST_UNPLACED = 0.1
+"""Largest share of matrix bytes without a known place in a model beside which `independent` can be said: room for a
+vision tower or an adapter, not for a model hidden beside a decoy."""
+
+
+def judge(candidates: tuple[Candidate, ...], *, complete: bool, unplaced: float = 0.0) -> Lineage:
     """Weigh all candidates.
 
     One reference found in one model of the target decides. `independent` needs every comparison to have been
@@ -142,6 +147,8 @@ def judge(candidates: tuple[Candidate, ...], *, complete: bool) -> Lineage:
     candidates : tuple of Candidate
     complete : bool
         Nothing of the target's weights was left unread.
+    unplaced : float
+        Share of the target's matrix bytes that no model view knows: they were not compared with anything.
     """
     ranked = tuple(sorted(candidates, key=_strength))
     if not ranked:
@@ -153,6 +160,8 @@ def judge(candidates: tuple[Candidate, ...], *, complete: bool) -> Lineage:
     tested = [c for c in ranked if c.log10_p is not None]
     if not complete:
         reason: str | None = "not all weights could be read"
+    elif unplaced > MOST_UNPLACED:
+        reason = f"{unplaced:.0%} of the weights are under names that this version does not place in a model"
     elif undecided and (undecided.log10_p is not None or not tested):
         reason = undecided.reason
     else:

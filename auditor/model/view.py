@@ -17,7 +17,7 @@ from auditor.model.layout import interleaved_heads, interleaved_rows
 from auditor.sources.base import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -55,6 +55,10 @@ class ModelView:
         """Numbers of the layers that have every one of `roles`, ascending."""
         numbers = {layer for layer, _ in self._tensors if layer is not None}
         return tuple(sorted(n for n in numbers if all((n, role) in self._tensors for role in roles)))
+
+    def entries(self) -> tuple[TensorEntry, ...]:
+        """Return every tensor whose place in the model is known."""
+        return tuple(self._tensors.values())
 
     def tensor(self, layer: int | None, role: str) -> TensorEntry:
         """Return the entry behind a role.
@@ -164,6 +168,31 @@ def _check_row(entry: TensorEntry) -> None:
     if entry.shape[-1] > LIMITS.row_elements:
         field = f"row of {quoted(entry.name)}"
         raise LimitExceeded(file=entry.file, field=field, actual=entry.shape[-1], limit=LIMITS.row_elements)
+
+
+def unplaced_share(containers: Iterable[Container], views: Iterable[ModelView]) -> float:
+    """Share of the bytes in matrices whose place in a model is not known, under whatever names.
+
+    What no view knows was not compared with anything: another architecture, or weights hidden beside a decoy.
+
+    Parameters
+    ----------
+    containers, views : iterable
+        Everything parsed of a target, and the models found in it.
+
+    Returns
+    -------
+    float
+        0 to 1; 0 where there are no matrices.
+    """
+    placed = {(entry.file, entry.start, entry.name) for view in views for entry in view.entries()}
+    total = unplaced = 0
+    for container in containers:
+        for entry in container.tensors:
+            if len(entry.shape) > 1:
+                total += entry.stop - entry.start
+                unplaced += (entry.stop - entry.start) * ((entry.file, entry.start, entry.name) not in placed)
+    return unplaced / total if total else 0.0
 
 
 def _read_rows(source: Source, entry: TensorEntry, index: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -182,7 +182,8 @@ def _coverage(report: Report) -> Iterator[str]:
 
 def _exit_meaning(report: Report) -> str:
     statuses = [finding.status for finding in report.findings]
-    counts = ", ".join(f"{statuses.count(s)} {s}" for s in ("fail", "unknown", "warn", "manual", "pass") if s in statuses)
+    order = ("fail", "unknown", "warn", "manual", "pass")
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in order if status in statuses)
     why = {0: "nothing to act on", 1: "findings to act on", 3: "incomplete or inconclusive"}[report.exit_code]
     return why + (f" ({counts})" if counts else "")
 
