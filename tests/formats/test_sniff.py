@@ -39,7 +39,7 @@ def problem(path: str, content: bytes, size: int | None = None) -> str:
     with pytest.raises(UnsupportedFormat) as caught:
         kind(path, content, size)
     assert (caught.value.file, caught.value.field) == (path, "format")
-    return str(caught.value.actual)
+    return caught.value.problem
 
 
 NAMES = ["model.safetensors", "model.gguf", "model", "pytorch_model.bin", "a.json", "x.png", "README.md", "a.1"]
