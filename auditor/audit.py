@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor import __version__
-from auditor.compliance import Profile, Statements, check_licence, load_policies, parse_config, waive
+from auditor.compliance import Profile, Situation, Statements, check_licence, load_policies, parse_config, waive
+from auditor.compliance.fix import plan
 from auditor.errors import FileError, LimitExceeded, TargetError, UsageError
 from auditor.findings import Finding, file_finding
+from auditor.fixing import look
 from auditor.formats import Checkpoints, Container, open_checkpoints
 from auditor.limits import LIMITS
 from auditor.lineage import (
@@ -32,6 +34,8 @@ from auditor.sources import FileInfo, MeteredSource, Range, Source, Unread, open
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from auditor.compliance.fix import FixPlan
 
 _HASH_BLOCK = 8 * 1024 * 1024  # bytes hashed at a time: large enough to stream, small enough to hold
 
@@ -88,44 +92,22 @@ def scan(target: str, options: Options | None = None) -> Report:
     today = datetime.now(tz=UTC).date()
     started = time.perf_counter()
     source = MeteredSource(open_source(target))
-    references = resolve_references(options.against)
-    policies = load_policies(options.policies) if options.licence else ()
-    statements = _statements(options.config, today)
-    names = _names(target)
-
-    weights = _weigh(source, references)
-    unread, findings = weights.unread, weights.findings
-    if policies:
-        check = check_licence(
-            source,
-            weights.containers,
-            lineage=weights.lineage,
-            has_weights=weights.has_model,
-            policies=policies,
-            profile=options.profile,
-            strict=options.strict,
-            names=names,
-            statements=statements,
-            today=today,
-        )
-        unread, findings = unread + check.unread, findings + check.findings
-    findings = waive(source, findings, statements, names=names, today=today)
-
+    found = _examine(target, source, options, today)
     return Report(
         tool_version=__version__,
         target=Target(uri=source.uri, kind=source.kind, revision=source.revision, files=source.files()),
-        lineage=weights.lineage,
-        findings=tuple(sorted(findings, key=lambda finding: finding.id)),
+        lineage=found.weights.lineage,
+        findings=tuple(sorted(found.findings, key=lambda finding: finding.id)),
         coverage=Coverage(
-            unread=unread,
+            unread=found.unread,
             bytes_read=source.bytes_read,
             requests=source.requests,
             seconds=time.perf_counter() - started,
         ),
         exit_code=exit_code(
-            lineage=weights.lineage,
-            findings=findings,
-            unread=unread,
+            lineage=found.weights.lineage,
+            findings=found.findings,
+            unread=found.unread,
             fail_on=options.fail_on,
             fail_on_incomplete=options.fail_on_incomplete,
         ),
@@ -166,6 +148,74 @@ def sketch(target: str, *, name: str, seed: int = 0, license: str | None = None)
     except FileError as error:
         raise TargetError(f"{target}: cannot be read whole: {error}") from error
     return dump_sketch(made, tool_version=__version__)
+
+
+def plan_fixes(target: str, options: Options | None = None) -> FixPlan:
+    """Audit a local folder, and plan the changes that a program may make to put it right. Nothing is written.
+
+    Parameters
+    ----------
+    target : str
+        Folder.
+    options : Options, optional
+        With `config`, no new `auditor.toml` is planned.
+
+    Raises
+    ------
+    TargetError, UsageError, BadReference
+        When the audit cannot begin, or the target is no local folder.
+    """
+    options = replace(options or Options(), licence=True)
+    today = datetime.now(tz=UTC).date()
+    source = open_source(target)
+    if source.kind != "local" or not Path(target).is_dir():
+        raise TargetError(f"{target}: only a local folder can be put right")
+    found = _examine(target, source, options, today)
+    if found.situation is None:
+        raise UsageError("no licence policy to put the target right by")
+    weights = [file for container in found.weights.containers for file in container.files]
+    folder = look(source, Path(target), found.situation, weights=weights, config=options.config)
+    return plan(found.situation, found.findings, today=today, folder=folder, unread=found.unread)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What an audit found, before it is reported or put right."""
+
+    weights: _Weights
+    situation: Situation | None
+    findings: tuple[Finding, ...]
+    unread: tuple[Unread, ...]
+
+
+def _examine(target: str, source: Source, options: Options, today: date) -> _Found:
+    references = resolve_references(options.against)
+    policies = load_policies(options.policies) if options.licence else ()
+    statements = _statements(options.config, today)
+    names = _names(target)
+
+    weights = _weigh(source, references)
+    unread, findings, situation = weights.unread, weights.findings, None
+    if policies:
+        check = check_licence(
+            source,
+            weights.containers,
+            lineage=weights.lineage,
+            has_weights=weights.has_model,
+            policies=policies,
+            profile=options.profile,
+            strict=options.strict,
+            names=names,
+            statements=statements,
+            today=today,
+        )
+        unread, findings, situation = unread + check.unread, findings + check.findings, check.situation
+    return _Found(
+        weights=weights,
+        situation=situation,
+        findings=waive(source, findings, statements, names=names, today=today),
+        unread=unread,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,10 +16,12 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
-from auditor.errors import AuditError, UsageError
+from auditor.errors import AuditError
 from auditor.escape import visible
+from auditor.writing import write_whole
 
 if TYPE_CHECKING:
+    from auditor.compliance.fix import FileChange
     from auditor.report import Report
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -70,6 +71,28 @@ class ProfileName(StrEnum):
 TargetArgument = Annotated[
     str, typer.Argument(metavar="TARGET", help="Folder or file of the model.", show_default=False)
 ]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        "-a",
+        help="A reference by name, a sketch file, or a model. May be repeated. Default: the whole library.",
+        show_default=False,
+    ),
+]
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy", "-p", help="Licence policy by name, or a TOML file. Default: all that ship.", show_default=False
+    ),
+]
+ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="Who audits: duties differ.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Statements and waivers. Default: auditor.toml here, if any.", show_default=False
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")
@@ -105,30 +128,10 @@ def _root(
 @app.command()
 def scan(
     target: TargetArgument,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--against",
-            "-a",
-            help="A reference by name, a sketch file, or a model. May be repeated. Default: the whole library.",
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy", "-p", help="Licence policy by name, or a TOML file. Default: all that ship.", show_default=False
-        ),
-    ] = None,
-    profile: Annotated[
-        ProfileName, typer.Option("--profile", help="Who audits: duties differ.")
-    ] = ProfileName.publisher,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="Statements and waivers. Default: auditor.toml here, if any.", show_default=False
-        ),
-    ] = None,
+    against: AgainstOption = None,
+    policy: PolicyOption = None,
+    profile: ProfileOption = ProfileName.publisher,
+    config: ConfigOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail where weights are called open source.")] = False,  # noqa: FBT002
     format: FormatOption = Format.text,  # noqa: A002 (the option's name)
     output: OutputOption = None,
@@ -181,7 +184,7 @@ def sketch(
 
     with _errors():
         data = make_sketch(target, name=name or Path(target).resolve().name, license=license)
-        _write(output, data)
+        write_whole(output, data)
         typer.echo(f"{visible(str(output))}: {len(data)} bytes", err=True)
 
 
@@ -194,6 +197,46 @@ def explain(
 
     with _errors():
         typer.echo(explanation(rule), nl=False)
+
+
+@app.command()
+def fix(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Folder of the model.", show_default=False)],
+    against: AgainstOption = None,
+    policy: PolicyOption = None,
+    profile: ProfileOption = ProfileName.publisher,
+    config: ConfigOption = None,
+    write: Annotated[  # noqa: FBT002 (a flag)
+        bool, typer.Option("--write", help="Make the changes. Without it they are only shown.")
+    ] = False,
+) -> None:
+    """Show, and with --write make, the changes that put a folder's notice and card right.
+
+    What only a person can write is listed on standard error: the agreement itself, statements, a section on risks.
+
+    Exit codes: 0 nothing to change, or written, 1 changes are due, 2 usage or target error.
+    """
+    from auditor.audit import Options, plan_fixes
+    from auditor.fixing import apply_fixes
+
+    with _errors():
+        options = Options(
+            against=tuple(against or ()),
+            policies=tuple(policy or ()),
+            profile=profile.value,
+            config=_config(config),
+        )
+        plan = plan_fixes(target, options)
+        for change in plan.changes:
+            typer.echo(_diff(change), nl=False)
+        typer.echo(f"basis      {visible(plan.basis)}", err=True)
+        for task in plan.cannot:
+            typer.echo(f"to do      {visible(task, limit=1000)}", err=True)
+        for path, size in apply_fixes(Path(target), plan) if write else ():
+            typer.echo(f"written    {visible(path)}: {size} bytes", err=True)
+        if plan.changes and not write:
+            typer.echo("shown      and not written; --write makes these changes", err=True)
+    raise typer.Exit(1 if plan.changes and not write else 0)
 
 
 @references_app.command("list")
@@ -239,6 +282,16 @@ def _audit(
     raise typer.Exit(report.exit_code)
 
 
+def _diff(change: FileChange) -> str:
+    """Show a change as a unified diff; text of the model escaped, line by line."""
+    inside = change.place == "target"
+    name = visible(change.path)
+    old = f"a/{name}" if inside else name
+    new = f"b/{name}" if inside else name
+    lines = [f"--- {'/dev/null' if change.before is None else old}", f"+++ {new}"]
+    return "\n".join([*lines, *(visible(line) for line in change.diff)]) + "\n"
+
+
 def _emit(report: Report, format_: Format, output: Path | None) -> None:
     from auditor.report import RENDERERS
 
@@ -246,25 +299,8 @@ def _emit(report: Report, format_: Format, output: Path | None) -> None:
     if output is None:
         typer.echo(text, nl=False)
     else:
-        _write(output, text.encode())
+        write_whole(output, text.encode())
         typer.echo(f"{report.lineage.verdict}, exit {report.exit_code}; report in {visible(str(output))}", err=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(data)
-        Path(file.name).chmod(0o666 & ~_umask())
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _config(given: Path | None) -> str | None:

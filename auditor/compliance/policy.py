@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
+from typing import Final, get_args
 
 from auditor.compliance.families import family_of
+from auditor.compliance.hub_licenses import LicenseFamily
+from auditor.compliance.license_hashes import hash_table
+from auditor.compliance.naming import Family
 from auditor.compliance.notice import NoticeSpec
 from auditor.compliance.repoid import parse_repo_id
 from auditor.errors import UsageError
 
 SHIPPED = ("llama2", "codellama")
 """Policies that are applied when none is named."""
+
+_LISTS: Final[dict[str, tuple[str, ...] | None]] = {
+    # keys that hold a list of texts, with the words that it may hold where these are known
+    "references": None,
+    "ancestors": None,
+    "repos": None,
+    "families": get_args(Family),
+    "declared": get_args(LicenseFamily),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +47,15 @@ class Policy:
     references : tuple of str
         Globs over names of references: what descends from one of these is bound.
     families, repos : tuple of str
-        What counts as naming the base: families of `families.py`, globs over repository ids (lower case).
+        What counts as naming the base: families of `families.py`, the base's own first; globs over repository ids.
     declared : tuple of str
         Licence families with which a card declares this licence.
     base_example : str
         A repository id to show in a fix.
     notice : NoticeSpec
+    ancestors : tuple of str
+        Globs over names of references that the base itself descends from: what is independent of one of these is
+        independent of the base too.
     """
 
     name: str
@@ -58,16 +74,25 @@ class Policy:
     repos: tuple[str, ...]
     base_example: str
     notice: NoticeSpec
+    ancestors: tuple[str, ...] = ()
+
+    @property
+    def text_product(self) -> str:
+        """The product that the official texts are of, as the table of texts calls it: "llama-2"."""
+        return next(text.product for text in hash_table().texts if text.id == self.agreement)
 
     def binds(self, reference: str) -> bool:
         """Say whether descendants of this reference are bound."""
-        return any(fnmatchcase(reference.lower(), glob.lower()) for glob in self.references)
+        return _matches(reference, self.references)
+
+    def excluded_by(self, reference: str) -> bool:
+        """Say whether independence of this reference is independence of the base."""
+        return _matches(reference, self.references + self.ancestors)
 
     def names_base(self, base: str) -> bool | None:
         """Say whether a base model's id, link or name is one that is bound; None where the name does not tell."""
         repo = parse_repo_id(base)
-        name = (repo.key if repo else base).lower()
-        if any(fnmatchcase(name, glob.lower()) for glob in self.repos):
+        if _matches(repo.key if repo else base, self.repos):
             return True
         family = family_of(base)
         if family in self.families:
@@ -105,11 +130,12 @@ def load_policy(name: str) -> Policy:
     if unknown := sorted(set(data) - wanted):
         close = difflib.get_close_matches(unknown[0], wanted, n=1)
         raise UsageError(f"{name}: unknown key {unknown[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
-    if missing := sorted(wanted - set(data)):
+    mandatory = {field.name for field in fields(Policy) if field.default is MISSING}
+    if missing := sorted(mandatory - set(data)):
         raise UsageError(f"{name}: no {missing[0]!r}")
     try:
         return Policy(**{key: _value(key, value) for key, value in data.items()})  # type: ignore[arg-type]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"{name}: {error}") from error
 
 
@@ -129,12 +155,38 @@ def _read(name: str) -> dict[str, object]:
 
 
 def _value(key: str, value: object) -> object:
-    if key == "notice" and isinstance(value, dict):
+    """Check one value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is of another type, or none of the words that may stand there.
+    """
+    if key == "notice":
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise TypeError("'notice' is no table of texts")
         return NoticeSpec(**value)
-    if key in {"references", "families", "declared", "repos"}:
+    if key in _LISTS:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise TypeError(f"{key!r} is no list of texts")
+        for item in value:
+            _known(key, item, _LISTS[key])
         return tuple(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         raise TypeError(f"{key!r} is no text")
+    if key in {"agreement", "use_policy"}:
+        document = "license" if key == "agreement" else "policy"
+        _known(key, value, tuple(text.id for text in hash_table().texts if text.document == document))
     return value
+
+
+def _known(key: str, value: str, known: tuple[str, ...] | None) -> None:
+    if known is not None and value not in known:
+        close = difflib.get_close_matches(value, known, n=1)
+        raise ValueError(
+            f"{key!r}: unknown {value!r}; " + (f"did you mean {close[0]!r}?" if close else ", ".join(known))
+        )
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name.lower(), glob.lower()) for glob in globs)

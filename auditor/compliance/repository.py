@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from auditor.compliance.card import Card, parse_card
 from auditor.compliance.claims import Claims, gather
@@ -34,7 +34,16 @@ _LEGAL = re.compile(
     r"licen[cs]e|copying|copyright|notice|use[-_ ]?policy|acceptable[-_ ]use|terms|agreement|legal|eula|tos\b",
     re.IGNORECASE,
 )
+_LEGAL_FOLDER = re.compile(
+    r"(?<![a-z])(?:licen[cs]es?|copyrights?|notices?|polic(?:y|ies)|terms|agreements?|legal|eula)(?![a-z])",
+    re.IGNORECASE,
+)
 _TEXT_SUFFIXES = {"", ".txt", ".md", ".markdown", ".rst", ".html", ".htm", ".text", ".rtf", ".mdx"}
+_OTHER_SUFFIXES = {  # programs, data and pictures, whatever their name
+    ".bin", ".csv", ".gguf", ".gz", ".ipynb", ".jpg", ".json", ".jsonl", ".model", ".npz", ".parquet", ".png", ".pt",
+    ".pth", ".py", ".safetensors", ".sh", ".svg", ".toml", ".tsv", ".xml", ".yaml", ".yml", ".zip",
+}  # fmt: skip
+_DOCUMENTS = {".pdf", ".doc", ".docx", ".odt"}
 _CARD = re.compile(r"(?i)(readme|model[-_ ]?card)([-_.][\w-]{1,12})?\.(md|markdown|txt|rst)|readme")
 _CONFIGS = {"config.json", "adapter_config.json", "mergekit_config.yml", "mergekit_config.yaml"}
 
@@ -50,17 +59,33 @@ class LegalText:
     recognition : Recognition
     place : {"file", "card", "gate"}
         A file of its own, the body of a card, or a gated prompt in a card's metadata.
+    first_line : int
+        Line of the file at which the text begins.
     """
 
     path: str
     text: str
     recognition: Recognition
-    place: str
+    place: Literal["file", "card", "gate"]
+    first_line: int = 1
 
     @property
     def is_notice_file(self) -> bool:
-        """Whether the file calls itself a notice."""
-        return self.place == "file" and "notice" in PurePosixPath(self.path).name.lower()
+        """Whether the file, or the folder it lies in, calls itself a notice."""
+        return self.place == "file" and any("notice" in part.lower() for part in PurePosixPath(self.path).parts)
+
+    @property
+    def holds_licence(self) -> bool:
+        """Whether a licence stands in it, whichever."""
+        found = (self.recognition, *self.recognition.also)
+        return any(each.document == "license" and each.kind != "pointer" for each in found)
+
+    def at(self, line: int | None) -> str:
+        """Name a place: the file, and the line of it that a line of the text is."""
+        if line is None:
+            return self.path
+        # A prompt in YAML may be folded; what is sure is where it begins.
+        return f"{self.path}, line {self.first_line if self.place == 'gate' else self.first_line + line - 1}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +96,7 @@ class Repository:
     ----------
     texts : tuple of LegalText
     cards : tuple of Card
-        The one at the top first.
+        Those that speak for the weights: at the top, or in a folder that holds weights. README.md at the top first.
     configs, adapters, merges, ggufs : tuple
         Parsed metadata files.
     claims : Claims
@@ -79,6 +104,9 @@ class Repository:
         All files of the target.
     has_weights : bool
         Some file holds tensors of a model, rather than of an adapter alone.
+    unopened : tuple of str
+        Entries with the name of a card or legal text that are not read: of a format like PDF, or links out of the
+        target.
     unread : tuple of Unread
         Files that might have said something and could not be read.
     """
@@ -92,12 +120,24 @@ class Repository:
     claims: Claims = field(default_factory=Claims)
     files: tuple[FileInfo, ...] = ()
     has_weights: bool = False
+    unopened: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
 
     @property
     def card(self) -> Card | None:
         """The card that speaks for the repository: README.md at the top."""
         return self.cards[0] if self.cards and "/" not in self.cards[0].path else None
+
+    @property
+    def unread_texts(self) -> tuple[str, ...]:
+        """Files that may hold a legal text, and were not read."""
+        paths = (*(unread.path for unread in self.unread), *self.unopened)
+        return tuple(path for path in paths if PurePosixPath(path).name not in _CONFIGS)
+
+    @property
+    def unread_cards(self) -> tuple[str, ...]:
+        """Cards that were not read."""
+        return tuple(path for path in self.unread_texts if _CARD.fullmatch(PurePosixPath(path).name))
 
 
 def read_repository(
@@ -136,7 +176,7 @@ def read_repository(
         else:
             text = decode(data)
             texts.append(LegalText(path=info.path, text=text, recognition=recognise(text), place="file"))
-    cards.sort(key=lambda card: (card.path.count("/"), not card.path.lower().startswith("readme"), card.path))
+    cards = _speaking(cards, containers)
     ggufs = tuple(
         parse_gguf_metadata(container.metadata, file=container.files[0])
         for container in containers
@@ -152,14 +192,32 @@ def read_repository(
         claims=gather(cards=cards, configs=configs, adapters=adapters, merges=merges, ggufs=ggufs, repo=repo),
         files=source.files(),
         has_weights=has_weights,
+        unopened=_unopened(source),
         unread=tuple(unread),
     )
+
+
+def _speaking(cards: Sequence[Card], containers: Sequence[Container]) -> list[Card]:
+    """Choose the cards that speak for the weights, README.md first: a README of a part taken over does not.
+
+    Where there is none at the top and none beside weights, those nearest the top are all there is.
+    """
+
+    def order(card: Card) -> tuple[int, bool, bool, bool, str]:
+        path = PurePosixPath(card.path)
+        stem = path.stem.lower()
+        return len(path.parts), stem != "readme", not stem.startswith("readme"), path.suffix.lower() != ".md", card.path
+
+    folders = {PurePosixPath(file).parent for container in containers for file in container.files}
+    ranked = sorted(cards, key=order)
+    near = [c for c in ranked if "/" not in c.path or PurePosixPath(c.path).parent in folders]
+    return near or [card for card in ranked if order(card)[0] == order(ranked[0])[0]]
 
 
 def _read(source: Source, unread: list[Unread]) -> Iterator[tuple[FileInfo, bytes]]:
     """Yield the plausible files, nearest the top first, and note what is over a cap."""
     wanted = sorted(
-        (info for info in source.files() if _plausible(info.path)), key=lambda i: (i.path.count("/"), i.path)
+        (info for info in source.files() if _plausible(info)), key=lambda info: (info.path.count("/"), info.path)
     )
     for count, info in enumerate(wanted):
         try:
@@ -172,26 +230,34 @@ def _read(source: Source, unread: list[Unread]) -> Iterator[tuple[FileInfo, byte
             unread.append(Unread.from_error(error))
 
 
-def _plausible(path: str) -> bool:
-    parts = PurePosixPath(path)
-    name = parts.name
-    if name in _CONFIGS or _CARD.fullmatch(name):
+def _plausible(info: FileInfo) -> bool:
+    """Say whether a file may say something: LICENSE, LICENSE-2.0, Notice.txt, "LLAMA 2 LICENSE/anything.txt"."""
+    path = PurePosixPath(info.path)
+    suffix = _suffix(info.path)
+    if path.name in _CONFIGS or _CARD.fullmatch(path.name):
         return True
-    # LICENSE, LICENSE-MODEL, Notice.txt, USE_POLICY.md, "LLAMA 2 LICENSE/anything", meta-license/LICENSE.txt
-    named = bool(_LEGAL.search(name)) or any(_LEGAL.search(folder) for folder in parts.parts[:-1])
-    return named and (parts.suffix.lower() in _TEXT_SUFFIXES or not _is_code(parts.suffix))
+    if suffix in _TEXT_SUFFIXES:
+        return bool(_LEGAL.search(path.name)) or any(_LEGAL_FOLDER.search(folder) for folder in path.parts[:-1])
+    # What follows the point may be no suffix ("LICENSE.llama2"). Where it is one, a large file is no text.
+    other = suffix in _OTHER_SUFFIXES | _DOCUMENTS
+    return not other and bool(_LEGAL.search(path.name)) and info.size <= LIMITS.legal_bytes
 
 
-def _is_code(suffix: str) -> bool:
-    # "LICENSE-2.0", "LICENSE.llama2": what follows the point is no suffix. Programs and data are left alone.
-    return suffix.lower() in {
-        ".bin", ".csv", ".gguf", ".gz", ".ipynb", ".jpg", ".json", ".jsonl", ".model", ".npz", ".parquet", ".pdf",
-        ".png", ".pt", ".pth", ".py", ".safetensors", ".sh", ".svg", ".toml", ".tsv", ".xml", ".yaml", ".yml", ".zip",
-    }  # fmt: skip
+def _unopened(source: Source) -> tuple[str, ...]:
+    found = [info.path for info in source.files() if _suffix(info.path) in _DOCUMENTS]
+    found += [refused.path for refused in source.refused()]
+    names = ((path, PurePosixPath(path).name) for path in found)
+    return tuple(path for path, name in names if _LEGAL.search(name) or _CARD.fullmatch(name))
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
 
 
 def _card_texts(card: Card) -> Iterator[LegalText]:
-    yield LegalText(path=card.path, text=card.body, recognition=recognise(card.body), place="card")
-    if card.extra_gated_prompt is not None:
-        text = card.extra_gated_prompt.text
-        yield LegalText(path=card.path, text=text, recognition=recognise(text), place="gate")
+    body, first = card.body, card.body_line
+    yield LegalText(path=card.path, text=body, recognition=recognise(body), place="card", first_line=first)
+    if (gate := card.extra_gated_prompt) is not None:
+        first = gate.line or 1
+        recognition = recognise(gate.text)
+        yield LegalText(path=card.path, text=gate.text, recognition=recognition, place="gate", first_line=first)

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Literal
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from auditor.compliance.licenses import parse_license
+from auditor.compliance.derivation import (
+    Derivation,
+    Notice,
+    Official,
+    descending,
+    find_derivation,
+    find_notices,
+    find_officials,
+)
+from auditor.compliance.families import family_of
+from auditor.compliance.license_links import find_pointers
+from auditor.compliance.licenses import DeclaredLicense, parse_license
+from auditor.compliance.normalize import Text
 
 if TYPE_CHECKING:
     from auditor.compliance.claims import Claim
-    from auditor.compliance.licenses import DeclaredLicense
     from auditor.compliance.policy import Policy
-    from auditor.compliance.repository import LegalText, Repository
+    from auditor.compliance.repository import Repository
     from auditor.lineage import Lineage
+
+__all__ = ["Declared", "Derivation", "Notice", "Official", "Profile", "Situation", "assess"]
 
 Profile = Literal["publisher", "deployer", "internal"]
 """Who audits: someone who passes the weights on, who serves them to others, or who keeps them in the house."""
 
 
-class Derivation(IntEnum):
-    """Whether the weights descend from what the policy protects, and how that is known."""
+class Declared(NamedTuple):
+    """A licence that the card declares: where, and what it is."""
 
-    UNKNOWN = 0
-    """Nobody says so, and the weights were not (or not conclusively) held against it."""
-    DENIED = 1
-    """The weights were held against it and found independent."""
-    CLAIMED = 2
-    """The repository says so; the weights do not decide."""
-    PROVED = 3
-    """The weights show it."""
+    claim: Claim
+    license: DeclaredLicense
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +54,11 @@ class Situation:
         Warnings about open-source claims are failures.
     derivation : Derivation
     basis : str
-        What the derivation rests on, in words.
+        What the derivation rests on, in words; text of the model is escaped and quoted in it.
     names : tuple of str
         What the target is called: its repository id or folder name.
+    notices : tuple of Notice
+        Attributions of this policy's product, or what comes near. The agreement's own quotation is none.
     """
 
     policy: Policy
@@ -59,6 +69,7 @@ class Situation:
     derivation: Derivation
     basis: str
     names: tuple[str, ...]
+    notices: tuple[Notice, ...]
 
     @property
     def bound(self) -> bool:
@@ -70,35 +81,60 @@ class Situation:
         """An adapter without the base's weights."""
         return bool(self.repository.adapters) and not self.repository.has_weights
 
-    def texts(self, *kinds: str, document: str, text_id: str | None = None) -> tuple[LegalText, ...]:
-        """Texts in which an official text was found, in one of these conditions (in any, where none is given)."""
-        found = []
-        for text in self.repository.texts:
-            for recognition in (text.recognition, *text.recognition.also):
-                official = recognition.text
-                if official is None or official.document != document or recognition.condition is None:
-                    continue
-                if text_id is not None and official.id != text_id:
-                    continue
-                if not kinds or recognition.condition in kinds:
-                    found.append(text)
-                    break
-        return tuple(found)
+    @property
+    def unchanged_copy(self) -> bool:
+        """The weights are those of the base itself, as far as they were sampled."""
+        found = descending(self.policy, self.lineage)
+        return any(c.verdict == "identical" or (c.relation is not None and c.relation.kind == "copy") for c in found)
 
-    def declared(self) -> tuple[tuple[Claim, DeclaredLicense], ...]:
-        """Licences that metadata and text state for the weights or for the whole repository."""
-        claims = self.repository.claims.of("license")
+    def official(self, *conditions: str, document: str, text_id: str | None = None) -> tuple[Official, ...]:
+        """Official texts that were found, in one of these conditions (in any, where none is given)."""
         return tuple(
-            (claim, parse_license(claim.value)) for claim in claims if claim.subject in {"weights", "repository"}
+            found
+            for found in find_officials(self.repository, document)
+            if (not conditions or found.recognition.condition in conditions)
+            and (text_id is None or (found.recognition.text is not None and found.recognition.text.id == text_id))
         )
+
+    def declared(self) -> tuple[Declared, ...]:
+        """Licences that the cards state for the weights or for the whole repository.
+
+        `license: other` counts as what `license_name` or `license_link` beside it say.
+        """
+        found = []
+        for claim in self.repository.claims.of("license"):
+            on_card = any(claim.where.path == card.path for card in self.repository.cards)
+            if on_card and claim.subject in {"weights", "repository"}:
+                found.append(self._named_other(claim) if _is_other(claim) else _declared(claim))
+        return tuple(declared for declared in found if declared.license.family != "unknown")
 
     def declares_this(self, license_: DeclaredLicense) -> bool:
         """Say whether a declared licence is the policy's."""
         return bool(license_.names & set(self.policy.declared))
 
+    def links_this(self, link: str) -> bool:
+        """Say whether a link leads to the agreement: where it was published, or a file here that holds it."""
+        pointers = find_pointers(Text.of(link))
+        if any(p.document == "license" and p.product == self.policy.text_product for p in pointers):
+            return True
+        linked = PurePosixPath(re.split(r"[?#]", link.lower(), maxsplit=1)[0])
+        copies = self.official("exact", "appended", document="license", text_id=self.policy.agreement)
+        files = [PurePosixPath(copy.text.path.lower()) for copy in copies if copy.text.place == "file"]
+        return any(linked.name in {file.name, file.stem} for file in files)
+
     def base_claims(self) -> tuple[Claim, ...]:
         """Return what the repository names as its base."""
         return self.repository.claims.of("base-model", subject="weights")
+
+    def _named_other(self, claim: Claim) -> Declared:
+        named, linked = (
+            [c for c in self.repository.claims.of(kind) if c.where.path == claim.where.path and not c.in_prose]
+            for kind in ("license-name", "license-link")
+        )
+        for link in linked:
+            if self.links_this(link.value):
+                return Declared(link, parse_license(self.policy.hub_license))
+        return _declared(named[0] if named else claim)
 
 
 def assess(
@@ -110,10 +146,14 @@ def assess(
     strict: bool,
     names: tuple[str, ...],
 ) -> Situation:
-    """Choose the policy that applies most: proved by the weights, else claimed, else denied, else the first."""
+    """Choose the policy that applies most: proved by the weights, else claimed, else denied, else the first.
+
+    Of several that apply alike: the one whose reference is nearest, or whose own base the repository names.
+    """
 
     def situation(policy: Policy) -> Situation:
-        derivation, basis = _derivation(policy, repository, lineage)
+        notices = find_notices(policy, repository)
+        derivation, basis = find_derivation(policy, repository, lineage, notices=notices, names=names)
         return Situation(
             policy=policy,
             repository=repository,
@@ -123,35 +163,24 @@ def assess(
             derivation=derivation,
             basis=basis,
             names=names,
+            notices=notices,
         )
 
     return max((situation(policy) for policy in policies), key=lambda s: (s.derivation, _nearness(s)))
 
 
-def _nearness(situation: Situation) -> int:
-    """Of two policies that the weights prove, the one of the nearer reference comes first."""
-    derived = [c.reference for c in situation.lineage.candidates if c.verdict in {"identical", "derived"}]
-    bound = [i for i, reference in enumerate(derived) if situation.policy.binds(reference)]
-    return -min(bound, default=len(derived))
+def _nearness(s: Situation) -> int:
+    if s.derivation is Derivation.PROVED:
+        derived = [c.reference for c in s.lineage.candidates if c.verdict in {"identical", "derived"}]
+        return -min((i for i, reference in enumerate(derived) if s.policy.binds(reference)), default=len(derived))
+    families = [family_of(claim.value) for claim in s.base_claims() if s.policy.names_base(claim.value)]
+    ranks = [s.policy.families.index(family) for family in families if family in s.policy.families]
+    return -min(ranks, default=len(s.policy.families))
 
 
-def _derivation(policy: Policy, repository: Repository, lineage: Lineage) -> tuple[Derivation, str]:
-    for candidate in lineage.candidates:
-        if candidate.verdict in {"identical", "derived"} and policy.binds(candidate.reference):
-            return Derivation.PROVED, f"the weights share descent with {candidate.reference}"
-    tested = [c for c in lineage.candidates if policy.binds(c.reference) and c.verdict == "independent"]
-    if tested and lineage.verdict != "inconclusive":
-        return Derivation.DENIED, f"the weights are independent of {tested[0].reference}"
-    if claim := _claim(policy, repository):
-        return Derivation.CLAIMED, f"{claim.where.path} says so ({claim.value}); the weights were not decisive"
-    return Derivation.UNKNOWN, f"nothing says that the weights come from {policy.product}"
+def _declared(claim: Claim) -> Declared:
+    return Declared(claim, parse_license(claim.value))
 
 
-def _claim(policy: Policy, repository: Repository) -> Claim | None:
-    for claim in repository.claims.of("base-model", subject="weights"):
-        if policy.names_base(claim.value):
-            return claim
-    for claim in repository.claims.of("license"):
-        if claim.subject in {"weights", "repository"} and set(policy.declared) & parse_license(claim.value).names:
-            return claim
-    return None
+def _is_other(claim: Claim) -> bool:
+    return not claim.in_prose and claim.value.strip().lower() == "other"

@@ -6,11 +6,13 @@ agreement's; what a rule compares with comes from the policy, so another licence
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from auditor.compliance.rules import agreement, conduct, declared
+from auditor.compliance.rules import agreement, attribution, licence, names, origin, promises, use_policy
 from auditor.compliance.rules.base import PUBLISHER, Outcome, Rule, a_person_must_say
 from auditor.compliance.situation import Derivation
+from auditor.escape import visible
 from auditor.findings import Finding
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "Outcome", "Rule", "apply"]
 
 _STATE = "Record a statement for {id} in auditor.toml: who says so, when, and until when."
+
+_EVIDENCE = 900  # characters; a few places with a quotation each
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -37,7 +41,7 @@ RULES: tuple[Rule, ...] = (
         "A link, or a licence name on the card, is no copy.",
         fix="Add the agreement, unchanged, as LICENSE.txt.",
         decided="by any text in the repository that holds the agreement: LICENSE*, NOTICE, a folder, the card, a gate",
-        check=agreement.agreement_present, profiles=PUBLISHER,
+        check=agreement.present, profiles=PUBLISHER,
     ),
     Rule(
         id="LIC-002", clause="1.b.i", kind="decides", severity="high", needs=("weights", "files"),
@@ -46,7 +50,7 @@ RULES: tuple[Rule, ...] = (
         "One word can turn it round.",
         fix="Replace the copy by the agreement as published.",
         decided="word by word against the official texts; wrapping, case, quotes and markup do not count",
-        check=agreement.agreement_unaltered, profiles=PUBLISHER,
+        check=agreement.unaltered, profiles=PUBLISHER,
     ),
     Rule(
         id="LIC-003", clause="1.b.i", kind="evidence", severity="medium", needs=("weights", "files"),
@@ -54,7 +58,7 @@ RULES: tuple[Rule, ...] = (
         why="The clause asks for a copy. Links move, and the recipient must have the text.",
         fix="Add the agreement itself beside the link.",
         decided="by links and pointers in the licence files and the card",
-        check=agreement.agreement_not_only_linked, profiles=PUBLISHER,
+        check=agreement.not_only_linked, profiles=PUBLISHER,
     ),
     Rule(
         id="LIC-004", clause="1.b.i", kind="decides", severity="high", needs=("weights", "files"),
@@ -62,7 +66,7 @@ RULES: tuple[Rule, ...] = (
         why="Llama 3 and later have other terms; their agreement does not license Llama 2.",
         fix="Ship the agreement of the version that the weights come from.",
         decided="by which official text the licence files hold",
-        check=agreement.agreement_of_this_version, profiles=PUBLISHER,
+        check=agreement.of_this_version, profiles=PUBLISHER,
     ),
     Rule(
         id="LIC-005", clause="1.b.i", kind="evidence", severity="medium", needs=("weights", "files"),
@@ -71,7 +75,7 @@ RULES: tuple[Rule, ...] = (
         "A person must look at them.",
         fix="Keep terms of your own in a file of their own, and say what they are for.",
         decided="by text with terms before, inside or after the agreement in the same file",
-        check=agreement.no_terms_appended, profiles=PUBLISHER,
+        check=agreement.no_further_terms, profiles=PUBLISHER,
     ),
     Rule(
         id="NOT-001", clause="1.b.iii", kind="decides", severity="high", needs=("weights", "files"),
@@ -79,7 +83,7 @@ RULES: tuple[Rule, ...] = (
         why='Every copy passed on must keep the attribution sentence in a "Notice" text file.',
         fix="Run `auditor fix`: it writes the notice file.",
         decided="by the sentence, in a file whose name has `notice` in it, in any case and folder",
-        check=agreement.notice_present, profiles=PUBLISHER,
+        check=attribution.present, profiles=PUBLISHER,
     ),
     Rule(
         id="NOT-002", clause="1.b.iii", kind="decides", severity="high", needs=("weights", "files"),
@@ -87,7 +91,7 @@ RULES: tuple[Rule, ...] = (
         why="The agreement gives the sentence. Another product, licence or holder in it attributes something else.",
         fix="Run `auditor fix`: it writes the sentence as the agreement gives it.",
         decided="by the words; white space, wrapping, (c) or the sign, quotes and a missing full stop do not count",
-        check=agreement.notice_worded, profiles=PUBLISHER,
+        check=attribution.worded, profiles=PUBLISHER,
     ),
     Rule(
         id="AUP-001", clause="1.b.iv", kind="evidence", severity="medium", needs=("weights", "files"),
@@ -95,7 +99,7 @@ RULES: tuple[Rule, ...] = (
         why="Use must keep the use policy, which the agreement incorporates by reference. Shipping it is not required.",
         fix="Link the use policy from the card.",
         decided="by the policy's text, a link to it, or the agreement itself",
-        check=agreement.policy_reachable, profiles=("publisher", "deployer"),
+        check=use_policy.reachable, profiles=("publisher", "deployer"),
     ),
     Rule(
         id="AUP-002", clause="1.b.iv", kind="evidence", severity="medium", needs=("weights", "files"),
@@ -103,7 +107,7 @@ RULES: tuple[Rule, ...] = (
         why="A policy of another version, or one's own under the same name, misleads users about what binds them.",
         fix="Replace it by the policy as published, or give your own policy another name.",
         decided="word by word against the official policies",
-        check=agreement.policy_unaltered,
+        check=use_policy.unaltered,
     ),
     Rule(
         id="LAW-001", clause="1.b.iv", kind="person", severity="medium", needs=("files",),
@@ -118,7 +122,7 @@ RULES: tuple[Rule, ...] = (
         "derivatives excepted. The clause binds everyone who uses them. Llama 3.1 and later dropped it.",
         fix="Name the teacher's licence, train on other data, or have a person record why the clause is kept.",
         decided="by teachers and data sets that card, configs and headers name; else by a statement",
-        check=conduct.no_teacher, stated=True, bound_only=False,
+        check=promises.no_teacher, stated=True, bound_only=False,
     ),
     Rule(
         id="MAU-001", clause="2", kind="person", severity="high", needs=("files",),
@@ -132,7 +136,7 @@ RULES: tuple[Rule, ...] = (
         title="The repository promises nothing that the agreement disclaims",
         why="The materials come as is. A warranty on top is yours alone to keep.",
         fix="Take the promise out, or say that it is yours and what it covers.",
-        decided="by sentences of the card", check=conduct.no_warranty,
+        decided="by sentences of the card", check=promises.no_warranty,
     ),
     Rule(
         id="LIA-001", clause="4, 5.c", kind="person", severity="low", needs=("files",),
@@ -148,21 +152,21 @@ RULES: tuple[Rule, ...] = (
         fix='Describe the origin ("derived from Llama 2") without official, Meta or a look-alike of either.',
         decided="by the names of target, model and organisation, letters folded to what they look like; sentences "
         "are evidence only",
-        check=conduct.no_endorsement, bound_only=False,
+        check=names.no_endorsement, bound_only=False,
     ),
     Rule(
         id="NAME-002", clause="5.a", kind="evidence", severity="medium", needs=("weights", "card"),
         title="A name with Llama in it stands on weights with Llama in them",
         why="A mark on something else misleads about where it comes from.",
         fix="Name the model for what it is.", decided="by the name, and the verdict on the weights",
-        check=conduct.name_fits_weights, bound_only=False,
+        check=names.fits_weights, bound_only=False,
     ),
     Rule(
         id="OWN-001", clause="5.b", kind="evidence", severity="medium", needs=("weights", "card"),
         title="Nobody claims to own, or to have made from nothing, what comes from the base",
         why="You own your derivatives subject to Meta's ownership of the materials in them.",
         fix="Say what is yours (data, code, the change) and what it was made from.",
-        decided="by sentences of the card", check=conduct.no_ownership_claim,
+        decided="by sentences of the card", check=promises.no_ownership_claim,
     ),
     Rule(
         id="LIT-001", clause="5.c", kind="person", severity="high", needs=("files",),
@@ -181,21 +185,24 @@ RULES: tuple[Rule, ...] = (
         id="AUP-G1", clause="AUP 1", kind="evidence", severity="high", needs=("weights", "card"),
         title="The card invites to nothing unlawful or harmful to others' rights",
         why="The use policy prohibits it.", fix="Take the use out of the card, and out of the product.",
-        decided="by what the card calls intended use; else by a statement", check=conduct.intended_use("1"), stated=True,
+        decided="by what the card calls intended use; else by a statement", stated=True,
+        check=use_policy.intended_use("1"),
     ),
     Rule(
         id="AUP-G2", clause="AUP 2", kind="evidence", severity="high", needs=("weights", "card"),
         title="The card invites to nothing dangerous",
         why="The use policy prohibits military use, weapons, critical infrastructure and the like.",
         fix="Take the use out of the card, and out of the product.",
-        decided="by what the card calls intended use; else by a statement", check=conduct.intended_use("2"), stated=True,
+        decided="by what the card calls intended use; else by a statement", stated=True,
+        check=use_policy.intended_use("2"),
     ),
     Rule(
         id="AUP-G3", clause="AUP 3", kind="evidence", severity="high", needs=("weights", "card"),
         title="The card invites to no deception",
         why="The use policy prohibits deceiving or misleading others.",
         fix="Take the use out of the card, and out of the product.",
-        decided="by what the card calls intended use; else by a statement", check=conduct.intended_use("3"), stated=True,
+        decided="by what the card calls intended use; else by a statement", stated=True,
+        check=use_policy.intended_use("3"),
     ),
     Rule(
         id="AUP-G4", clause="AUP 4", kind="decides", severity="medium", needs=("weights", "card"),
@@ -203,7 +210,7 @@ RULES: tuple[Rule, ...] = (
         why="The use policy asks to disclose known dangers of the system to its end users.",
         fix="Add a section on limitations and risks that says what was found for this model.",
         decided="by a section of the card on limitations or risks that is more than a template",
-        check=conduct.dangers_are_told, profiles=("publisher", "deployer"),
+        check=use_policy.dangers_are_told, profiles=("publisher", "deployer"),
     ),
     Rule(
         id="OSI-001", clause="2", kind="evidence", severity="medium", needs=("card",),
@@ -211,7 +218,7 @@ RULES: tuple[Rule, ...] = (
         why="The agreement is not approved by the OSI: clause 2 discriminates against persons or groups (OSD 5), and "
         "the use policy against fields of endeavour (OSD 6). It does allow modifying and redistributing.",
         fix="Say that the weights are available under the Llama 2 Community License.",
-        decided="by sentences and tags that call the weights open source", check=conduct.not_called_open_source,
+        decided="by sentences and tags that call the weights open source", check=promises.not_called_open_source,
         bound_only=False,
     ),
     Rule(
@@ -220,7 +227,7 @@ RULES: tuple[Rule, ...] = (
         why="Variants of one family differ: MPT-7B is Apache-2.0, MPT-7B-Chat is non-commercial.",
         fix="Declare the licence of the variant that the model was made from.",
         decided="by a table of repositories and what each declares, never by the family",
-        check=declared.variant_licence, bound_only=False,
+        check=licence.of_the_very_variant, bound_only=False,
     ),
     Rule(
         id="CARD-001", clause="1.b.i", kind="decides", severity="high", needs=("weights", "card"),
@@ -229,14 +236,14 @@ RULES: tuple[Rule, ...] = (
         "derivative promises rights that the publisher does not have.",
         fix="Declare `license: llama2` for the weights.",
         decided="by the licence that the card declares, unless it says that the weights are under the agreement",
-        check=declared.not_relicensed, profiles=("publisher", "deployer"),
+        check=licence.not_relicensed, profiles=("publisher", "deployer"),
     ),
     Rule(
         id="CARD-002", clause="1.b.i", kind="evidence", severity="medium", needs=("weights", "card"),
         title="No licence of the publisher's own making is put on a derivative",
         why="A custom licence may add terms to your own changes; a person must read whether it replaces the agreement.",
         fix="Declare `license: llama2`, and keep terms of your own in a file of their own.",
-        decided="by licence names that are no known licence", check=declared.no_custom_name,
+        decided="by licence names that are no known licence", check=licence.no_custom_name,
         profiles=("publisher", "deployer"),
     ),
     Rule(
@@ -244,28 +251,28 @@ RULES: tuple[Rule, ...] = (
         title="`license: other` says which licence, and links the agreement",
         why="Without a name and a link nobody can tell what `other` means.",
         fix="Declare `license: llama2`; or add license_name and license_link.",
-        decided="by the card's metadata", check=declared.other_is_named, profiles=PUBLISHER,
+        decided="by the card's metadata", check=licence.other_is_named, profiles=PUBLISHER,
     ),
     Rule(
         id="CARD-004", clause=None, kind="evidence", severity="low", needs=("weights", "card"),
         title="The licence is in the card's metadata",
         why="The Hub, and tools, read the metadata, not the text.",
         fix="Add `license:` to the front matter of README.md.",
-        decided="by the card's metadata", check=declared.licence_in_metadata, profiles=PUBLISHER,
+        decided="by the card's metadata", check=licence.in_metadata, profiles=PUBLISHER,
     ),
     Rule(
         id="CARD-005", clause="1.b.i", kind="decides", severity="high", needs=("weights", "card"),
         title="A licence is declared",
         why="Without any, recipients are not told that the agreement binds them.",
         fix="Add `license: llama2` to the front matter of README.md.",
-        decided="by metadata, text and licence files", check=declared.some_licence, profiles=PUBLISHER,
+        decided="by metadata, text and licence files", check=licence.some_licence, profiles=PUBLISHER,
     ),
     Rule(
         id="CARD-006", clause=None, kind="evidence", severity="low", needs=("weights", "card"),
         title="Where several licences are declared, the card says what each is for",
         why='"llama2 and apache-2.0" lets readers believe that they may choose.',
         fix="Say in the card which licence is for the weights, the code and the data.",
-        decided="by the card's metadata and text", check=declared.parts_are_told_apart, profiles=PUBLISHER,
+        decided="by the card's metadata and text", check=licence.parts_are_told_apart, profiles=PUBLISHER,
     ),
     Rule(
         id="BASE-001", clause="1.b.iii", kind="decides", severity="high", needs=("weights", "card"),
@@ -273,7 +280,7 @@ RULES: tuple[Rule, ...] = (
         why="Recipients, and every tool that follows the lineage, must know what the model was made from.",
         fix="Name the base in `base_model` of the front matter; mirrors and intermediate models are fine.",
         decided="by base_model, configs, headers and text, against the verdict on the weights",
-        check=declared.base_is_named,
+        check=origin.base_is_named,
     ),
     Rule(
         id="MRG-001", clause="1.b.v", kind="decides", severity="high", needs=("weights", "card"),
@@ -281,14 +288,14 @@ RULES: tuple[Rule, ...] = (
         why="A merge is a derivative of each parent, and keeps the duties of each.",
         fix="Merge with other parents, or have a person read the terms that do not fit.",
         decided="by mergekit configs and base_model lists, against a table of terms with reasons",
-        check=declared.merge_parents_fit,
+        check=origin.merge_parents_fit,
     ),
     Rule(
         id="ADP-001", clause=None, kind="evidence", severity="medium", needs=("files",),
         title="An adapter names its base",
         why="An adapter alone carries fewer duties, but is of no use without the base, whose licence then applies.",
         fix="Set base_model_name_or_path to the base's repository.",
-        decided="by adapter_config.json", check=declared.adapter_names_base, bound_only=False,
+        decided="by adapter_config.json", check=origin.adapter_names_base, bound_only=False,
     ),
     Rule(
         id="OVR-001", clause="5.a", kind="evidence", severity="medium", needs=("weights", "card"),
@@ -296,7 +303,7 @@ RULES: tuple[Rule, ...] = (
         why="A notice or tag on other weights misleads, and burdens users with terms that do not apply.",
         fix="Take the notice, tag or base_model away, or say what they are for.",
         decided="by what card, headers and files say, against the verdict on the weights",
-        check=declared.no_over_claim, bound_only=False,
+        check=origin.no_over_claim, bound_only=False,
     ),
     Rule(
         id="CMP-001", clause=None, kind="evidence", severity="low", needs=("weights", "files"),
@@ -304,13 +311,13 @@ RULES: tuple[Rule, ...] = (
         why="A vision tower or a speech encoder comes with terms of its own.",
         fix="Say in the card which licence is for which component.",
         decided="by the configs' model types, and the licences that the card declares",
-        check=declared.components_licensed,
+        check=origin.components_licensed,
     ),
     Rule(
         id="TOK-001", clause=None, kind="evidence", severity="info", needs=("files",),
         title="A Llama tokenizer proves nothing about the weights",
         why="Its file is the same, byte for byte, in LLaMA 1, Llama 2, TinyLlama and many independent models.",
-        fix="Nothing to do.", decided="by the file's size; it never fails", check=declared.tokenizer_proves_nothing,
+        fix="Nothing to do.", decided="by the file's size; it never fails", check=origin.tokenizer_proves_nothing,
         bound_only=False,
     ),
     Rule(
@@ -318,7 +325,7 @@ RULES: tuple[Rule, ...] = (
         title="GGUF headers agree with the card and the weights",
         why="The header travels with the file, long after the card is lost.",
         fix="Write the file again with the right general.license and general.base_model fields.",
-        decided="by general.license* and general.base_model.* of each file", check=declared.headers_agree,
+        decided="by general.license* and general.base_model.* of each file", check=origin.headers_agree,
         bound_only=False,
     ),
 )  # fmt: skip
@@ -339,14 +346,17 @@ def _ask(rule: Rule, s: Situation) -> Finding:
         outcome = rule.check(s)
     if outcome.status == "fail" and "weights" in rule.needs and s.derivation is not Derivation.PROVED:
         # Nothing about descent fails on somebody's word: without the weights' evidence it is a warning.
-        outcome = Outcome(status="warn", evidence=f"{outcome.evidence}; {s.basis}", path=outcome.path, fix=outcome.fix)
+        told = s.basis in outcome.evidence
+        outcome = replace(
+            outcome, status="warn", evidence=outcome.evidence if told else f"{outcome.evidence}; {s.basis}"
+        )
     fix = _STATE.format(id=rule.id) if outcome.status == "manual" else outcome.fix or rule.fix
     return Finding(
         id=rule.id,
         status=outcome.status,
         clause=rule.clause,
         title=rule.title,
-        evidence=outcome.evidence,
+        evidence=visible(outcome.evidence, limit=_EVIDENCE),  # file names are text of the model too
         path=outcome.path,
-        fix=fix if outcome.status in {"fail", "warn", "manual", "unknown"} else None,
+        fix=visible(fix, limit=_EVIDENCE) if outcome.status in {"fail", "warn", "manual", "unknown"} else None,
     )

@@ -1,234 +1,129 @@
-"""Checks on the agreement, the notice and the use policy: the texts themselves."""
+"""Checks on the copy of the agreement: there, whole, of the right version, nothing put beside it (LIC-001 to 005)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from auditor.compliance.notice import find_notice
-from auditor.compliance.rules.base import Outcome, not_applicable, passed, quoted
+from auditor.compliance.citing import place, quoted
+from auditor.compliance.rules.base import Outcome, failed, not_applicable, passed, unknown, warned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from auditor.compliance.license_text import Recognition
-    from auditor.compliance.notice import NoticeResult
-    from auditor.compliance.repository import LegalText
-    from auditor.compliance.situation import Situation
+    from auditor.compliance.situation import Official, Situation
 
-_WHOLE = ("exact", "appended")
-_DAMAGED = ("altered", "truncated", "look-alike")
-_CLAUSES_SHOWN = 6
+WHOLE = ("exact", "appended")
+DAMAGED = ("altered", "truncated", "look-alike")
+_CLAUSES_SHOWN = 4
 
 
-def agreement_present(s: Situation) -> Outcome:
+def present(s: Situation) -> Outcome:
     """LIC-001: a copy of the agreement is there, in whatever condition."""
-    copies = s.texts(document="license", text_id=s.policy.agreement)
-    own = [text for text in copies if _of(text, s.policy.agreement).condition != "look-alike"]
+    copies = _copies(s)
+    own = [copy for copy in copies if copy.recognition.condition != "look-alike"]
     if own:
-        best = min(own, key=lambda text: _of(text, s.policy.agreement).condition not in _WHOLE)
-        return passed(f"the agreement stands in {best.path}, as {_of(best, s.policy.agreement).condition}", best.path)
-    if _maybe_unread(s):
-        return _unknown(s)
+        best = min(own, key=lambda copy: copy.recognition.condition not in WHOLE)
+        return passed(f"the agreement stands in {best.text.path}: {best.recognition.condition}", best.text.path)
+    if maybe := s.repository.unread_texts:
+        return unknown(f"it may stand in what could not be read: {', '.join(maybe[:3])}", maybe[0])
     evidence = f"no file of the repository holds the {s.policy.title}"
     if copies:
-        evidence += f"; {copies[0].path} is its wording under another licensor's name"
-    elif others := _other_licences(s):
-        evidence += "; found instead: " + "; ".join(others[:4])
+        evidence += f"; {copies[0].text.path} has its wording under another licensor's name"
+    elif others := list(_found_instead(s)):
+        evidence += "; found instead: " + "; ".join(others[:3])
     fix = f"Add the agreement, unchanged, as LICENSE.txt; it comes with {s.policy.obtain}."
-    return Outcome(status="fail", evidence=evidence, path=copies[0].path if copies else None, fix=fix)
+    return failed(evidence, copies[0].text.path if copies else None, fix=fix)
 
 
-def agreement_unaltered(s: Situation) -> Outcome:
+def unaltered(s: Situation) -> Outcome:
     """LIC-002: no copy is altered, truncated or under another name."""
-    damaged = s.texts(*_DAMAGED, document="license", text_id=s.policy.agreement)
-    whole = s.texts(*_WHOLE, document="license", text_id=s.policy.agreement)
+    damaged = _copies(s, *DAMAGED)
+    whole = _copies(s, *WHOLE)
     if not damaged:
-        return passed("word for word", whole[0].path) if whole else not_applicable("there is no copy to compare")
-    text = damaged[0]
-    return Outcome(
-        status="warn" if whole else "fail",
-        evidence=f"{text.path}: {_differences(_of(text, s.policy.agreement))}"
-        + (f"; a whole copy stands in {whole[0].path}" if whole else ""),
-        path=text.path,
-        fix=f"Replace {text.path} by the agreement as published; it comes with {s.policy.obtain}.",
-    )
+        return passed("word for word", whole[0].text.path) if whole else not_applicable("there is no copy to compare")
+    # A changed file that goes by the agreement's name misleads, whatever stands beside it. An excerpt in the card,
+    # or terms of one's own in the same wording, do not, where the agreement itself is there too.
+    worst = min(damaged, key=lambda copy: not _passes_for_it(copy))
+    text, recognition = worst
+    evidence = f"{text.path}: {differences(recognition, text.at)}"
+    evidence += f"; a whole copy stands in {whole[0].text.path}" if whole else ""
+    fix = f"Replace {text.path} by the agreement as published; it comes with {s.policy.obtain}."
+    if whole and not _passes_for_it(worst):
+        return warned(evidence, text.path, fix=fix)
+    return failed(evidence, text.path, fix=fix)
 
 
-def agreement_not_only_linked(s: Situation) -> Outcome:
+def not_only_linked(s: Situation) -> Outcome:
     """LIC-003: the agreement is copied, not only linked."""
-    if s.texts(*_WHOLE, document="license", text_id=s.policy.agreement):
+    if any(copy.recognition.condition != "look-alike" for copy in _copies(s)):
         return passed("the agreement itself is there")
-    product = s.policy.agreement.removesuffix("-license")
-    for text in s.repository.texts:
+    for claim in s.repository.claims.of("license-link"):
+        if s.links_this(claim.value):
+            return warned(f"only a link: {place(claim)}", claim.where.path)
+    for text in sorted(s.repository.texts, key=lambda text: text.place != "file"):
         for pointer in text.recognition.pointers:
-            if pointer.document == "license" and pointer.product in {product, None}:
-                return Outcome(
-                    status="warn",
-                    evidence=f"{text.path}, line {pointer.line}: only a pointer: {quoted(pointer.quote)}",
-                    path=text.path,
-                )
+            if pointer.document == "license" and pointer.product in {s.policy.text_product, None}:
+                return warned(f"only a pointer: {text.at(pointer.line)}: {quoted(pointer.quote)}", text.path)
     return not_applicable("no link to the agreement")
 
 
-def agreement_of_this_version(s: Situation) -> Outcome:
+def of_this_version(s: Situation) -> Outcome:
     """LIC-004: the agreement is of the right version."""
     others = [
-        (text, r)
-        for text in s.texts(document="license")
-        for r in (text.recognition, *text.recognition.also)
-        if r.text is not None and r.text.document == "license" and r.text.id != s.policy.agreement
+        found
+        for found in s.official(document="license")
+        if found.recognition.text is not None and found.recognition.text.id != s.policy.agreement
     ]
-    whole = s.texts(*_WHOLE, document="license", text_id=s.policy.agreement)
+    whole = _copies(s, *WHOLE)
     if not others:
         return passed("no other version's agreement") if whole else not_applicable("no agreement of any version")
     text, recognition = others[0]
-    return Outcome(
-        status="warn" if whole else "fail",
-        evidence=f"{text.path} holds the {recognition.name}"
-        + ("; the right one is there too" if whole else f", not the {s.policy.title}"),
-        path=text.path,
-        fix=f"Ship the {s.policy.title}; another version's terms do not replace it.",
-    )
+    fix = f"Ship the {s.policy.title}; another version's terms do not replace it."
+    where = text.at(recognition.span.first) if recognition.span else text.path
+    if whole:
+        evidence = f"{where} holds the {recognition.name}, beside the right one in {whole[0].text.path}"
+        return warned(evidence, text.path, fix=f"{fix} Say in the card what each is for.")
+    return failed(f"{where} holds the {recognition.name}, not the {s.policy.title}", text.path, fix=fix)
 
 
-def no_terms_appended(s: Situation) -> Outcome:
+def no_further_terms(s: Situation) -> Outcome:
     """LIC-005: nothing was added to the agreement's terms."""
-    for text in s.texts(*_WHOLE, *_DAMAGED, document="license", text_id=s.policy.agreement):
-        for extra in _of(text, s.policy.agreement).extra:
+    copies = _copies(s)
+    for text, recognition in copies:
+        for extra in recognition.extra:
             if extra.terms:
-                return Outcome(
-                    status="warn",
-                    evidence=f"{text.path}, line {extra.span.first}: further terms {extra.where} the agreement: "
-                    f"{quoted(extra.quote)}",
-                    path=text.path,
-                )
-    whole = s.texts(*_WHOLE, document="license", text_id=s.policy.agreement)
-    return passed("no further terms") if whole else not_applicable("there is no copy to look at")
+                evidence = f"{text.at(extra.span.first)}: further terms {extra.where} the agreement"
+                return warned(f"{evidence}: {quoted(extra.quote)}", text.path)
+    return passed("no further terms", copies[0].text.path) if copies else not_applicable("there is no copy to look at")
 
 
-def notice_present(s: Situation) -> Outcome:
-    """NOT-001: a Notice file carries the attribution."""
-    found = _notices(s)
-    right = [(text, result) for text, result in found if result.status in {"ok", "ok-with-note"}]
-    for text, result in right:
-        if text.is_notice_file:
-            return passed(f"{text.path}, line {result.line}", text.path)
-    if right:
-        text, result = right[0]
-        return Outcome(
-            status="warn",
-            evidence=f"the sentence stands in {text.path}, line {result.line}, and not in a Notice file",
-            path=text.path,
-        )
-    wrong = [text for text, result in found if result.status != "absent" and text.is_notice_file]
-    if wrong:
-        return passed(f"{wrong[0].path} is there; for its wording see NOT-002", wrong[0].path)
-    if _maybe_unread(s):
-        return _unknown(s)
-    empty = [text.path for text in s.repository.texts if text.is_notice_file]
-    evidence = f"{empty[0]} does not hold the sentence" if empty else "no Notice file, and the sentence stands nowhere"
-    return Outcome(status="warn" if s.adapter_only else "fail", evidence=evidence, path=empty[0] if empty else None)
-
-
-def notice_worded(s: Situation) -> Outcome:
-    """NOT-002: the attribution has the right words, version and holder."""
-    found = [(text, result) for text, result in _notices(s) if result.status != "absent"]
-    if not found:
-        return not_applicable("no notice to compare")
-    if right := [(text, result) for text, result in found if result.status == "ok"]:
-        return passed(f"{right[0][0].path}, line {right[0][1].line}", right[0][0].path)
-    text, result = min(found, key=lambda pair: (pair[1].status != "ok-with-note", not pair[0].is_notice_file))
-    noted = result.status == "ok-with-note"
-    return Outcome(
-        status="warn" if noted or s.adapter_only else "fail",
-        evidence=f"{text.path}, line {result.line}: {result.note or result.status}: {quoted(result.quote or '')}",
-        path=text.path,
-        fix=f"Write the sentence as the agreement gives it: {s.policy.notice.sentence}",
-    )
-
-
-def policy_reachable(s: Situation) -> Outcome:
-    """AUP-001: the use policy is there or linked. Shipping it is not required: it is incorporated by reference."""
-    if texts := s.texts("exact", "appended", document="policy", text_id=s.policy.use_policy):
-        return passed(f"the policy stands in {texts[0].path}", texts[0].path)
-    for text in s.repository.texts:
-        for pointer in text.recognition.pointers:
-            if pointer.document == "policy":
-                return passed(f"{text.path}, line {pointer.line} points to it", text.path)
-    if texts := s.texts(*_WHOLE, document="license", text_id=s.policy.agreement):
-        return passed(f"the agreement in {texts[0].path} refers to it (clause 1.b.iv)", texts[0].path)
-    return Outcome(
-        status="warn",
-        evidence="the use policy is neither in the repository nor linked",
-        fix=f"Link {s.policy.policy_url} from the card.",
-    )
-
-
-def policy_unaltered(s: Situation) -> Outcome:
-    """AUP-002: a use policy that is there is the right one, unaltered."""
-    texts = [text for text in s.repository.texts if text.place == "file" and _looks_like_policy(text)]
-    if not texts:
-        return not_applicable("no use policy in the repository")
-    for text in texts:
-        recognition = text.recognition
-        official = recognition.text
-        if official is not None and official.id == s.policy.use_policy and recognition.condition in _WHOLE:
-            continue
-        if recognition.kind == "pointer":
-            return Outcome(status="warn", evidence=f"{text.path} only points to a policy", path=text.path)
-        if official is not None and official.id == s.policy.use_policy:
-            return Outcome(status="warn", evidence=f"{text.path}: {_differences(recognition)}", path=text.path)
-        what = f"is the {recognition.name}" if recognition.name else "is a policy of its own"
-        return Outcome(
-            status="warn",
-            evidence=f"{text.path} {what}, not the {s.policy.product} Acceptable Use Policy",
-            path=text.path,
-        )
-    return passed("word for word", texts[0].path)
-
-
-def _of(text: LegalText, text_id: str) -> Recognition:
-    for recognition in (text.recognition, *text.recognition.also):
-        if recognition.text is not None and recognition.text.id == text_id:
-            return recognition
-    return text.recognition
-
-
-def _differences(recognition: Recognition) -> str:
+def differences(recognition: Recognition, at: Callable[[int | None], str]) -> str:
+    """Say in which clauses a text departs from the official one, and where; the first few places."""
     if recognition.condition == "look-alike":
-        return f"the wording with {quoted(recognition.holder or 'another name')} as licensor"
+        evidence = f"the wording with {quoted(recognition.holder or 'another name')} as licensor"
+    else:
+        evidence = f"{recognition.condition}"
     shown = [
-        f"clause {d.clause} {d.change} (line {d.line}: {quoted(d.quote, limit=100)})"
+        f"clause {d.clause} {d.change} ({at(d.line).rpartition(', ')[2]}: {quoted(d.quote, limit=90)})"
         for d in recognition.clauses[:_CLAUSES_SHOWN]
     ]
-    more = len(recognition.clauses) - len(shown)
-    return f"{recognition.condition}: " + "; ".join(shown) + (f"; and {more} more places" if more > 0 else "")
+    clauses = list(dict.fromkeys(d.clause for d in recognition.clauses[_CLAUSES_SHOWN:]))
+    more = f", also in {', '.join(clauses[:8])}{' and more' if len(clauses) > 8 else ''}" if clauses else ""
+    return evidence + (": " + "; ".join(shown) + more if shown else "")
 
 
-def _other_licences(s: Situation) -> list[str]:
-    return [
-        f"{text.path} ({text.recognition.name or text.recognition.kind})"
-        for text in s.repository.texts
-        if text.place == "file" and text.recognition.kind in {"other-license", "other-version", "pointer"}
-    ]
+def _copies(s: Situation, *conditions: str) -> tuple[Official, ...]:
+    return s.official(*conditions, document="license", text_id=s.policy.agreement)
 
 
-def _notices(s: Situation) -> list[tuple[LegalText, NoticeResult]]:
-    found = [(text, find_notice(text.text, s.policy.notice)) for text in s.repository.texts]
-    # Where the agreement quotes the sentence it asks for it; that is not the notice.
-    return [(text, result) for text, result in found if not result.in_agreement]
+def _passes_for_it(copy: Official) -> bool:
+    return copy.text.place == "file" and copy.recognition.condition == "altered"
 
 
-def _looks_like_policy(text: LegalText) -> bool:
-    official = text.recognition.text
-    if official is not None and text.recognition.condition is not None:
-        return official.document == "policy"
-    name = text.path.rsplit("/", 1)[-1].lower().replace("-", "_").replace(" ", "_")
-    return "use_policy" in name or "acceptable_use" in name
-
-
-def _maybe_unread(s: Situation) -> bool:
-    return bool(s.repository.unread)
-
-
-def _unknown(s: Situation) -> Outcome:
-    paths = ", ".join(unread.path for unread in s.repository.unread[:3])
-    return Outcome(status="unknown", evidence=f"it may stand in what could not be read: {paths}")
+def _found_instead(s: Situation) -> Iterator[str]:
+    for text in s.repository.texts:
+        recognition = text.recognition
+        if text.place == "file" and recognition.kind != "none":
+            what = recognition.name or recognition.kind
+            yield f"{text.path} ({'a pointer to the ' if recognition.kind == 'pointer' else ''}{what})"

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from auditor.escape import visible
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from auditor.compliance.claims import Claim
     from auditor.compliance.situation import Profile, Situation
     from auditor.findings import Status
 
@@ -101,6 +98,21 @@ def passed(evidence: str, path: str | None = None) -> Outcome:
     return Outcome(status="pass", evidence=evidence, path=path)
 
 
+def failed(evidence: str, path: str | None = None, *, fix: str | None = None) -> Outcome:
+    """Say that it is broken, where, and what puts it right."""
+    return Outcome(status="fail", evidence=evidence, path=path, fix=fix)
+
+
+def warned(evidence: str, path: str | None = None, *, fix: str | None = None) -> Outcome:
+    """Say what a person should look at."""
+    return Outcome(status="warn", evidence=evidence, path=path, fix=fix)
+
+
+def unknown(evidence: str, path: str | None = None) -> Outcome:
+    """Say why it could not be decided."""
+    return Outcome(status="unknown", evidence=evidence, path=path)
+
+
 def not_applicable(evidence: str) -> Outcome:
     """Say that the question does not arise, and why."""
     return Outcome(status="n/a", evidence=evidence)
@@ -109,17 +121,3 @@ def not_applicable(evidence: str) -> Outcome:
 def a_person_must_say(_: Situation) -> Outcome:
     """Leave it to a statement; silence is never a pass."""
     return Outcome(status="manual", evidence="no statement about this is recorded")
-
-
-def quoted(text: str, *, limit: int = 160) -> str:
-    """Quote text of the model, escaped and on one line."""
-    return f'"{visible(" ".join(text.split()), limit=limit)}"'
-
-
-def place(claim: Claim) -> str:
-    """Say where a claim stands and what it says."""
-    where = claim.where
-    line = f"line {where.line}" if where.line is not None else (where.key or "")
-    said = quoted(claim.quote) if claim.in_prose and claim.quote else quoted(claim.value)
-    key = f"{where.key}: " if where.key and where.line is not None else ""
-    return f"{where.path}, {line}: {key}{said}"

@@ -1,0 +1,138 @@
+"""Whether the weights descend from what a policy protects: as they show it, or else as the repository says."""
+
+from __future__ import annotations
+
+import itertools
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from auditor.compliance.citing import place, quoted
+from auditor.compliance.licenses import parse_license
+from auditor.compliance.naming import check_name
+from auditor.compliance.notice import NoticeResult, find_notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auditor.compliance.license_text import Recognition
+    from auditor.compliance.policy import Policy
+    from auditor.compliance.repository import LegalText, Repository
+    from auditor.lineage import Candidate, Lineage
+
+
+_RIGHT: Final = ("ok", "ok-with-note")
+
+
+class Derivation(IntEnum):
+    """Whether the weights descend from what the policy protects, and how that is known."""
+
+    UNKNOWN = 0
+    """Nobody says so, and the weights were not (or not conclusively) held against it."""
+    DENIED = 1
+    """The weights were held against it and found independent."""
+    CLAIMED = 2
+    """The repository says so; the weights do not decide."""
+    PROVED = 3
+    """The weights show it."""
+
+
+class Official(NamedTuple):
+    """An official text that was found: in which text of the repository, and in what condition."""
+
+    text: LegalText
+    recognition: Recognition
+
+
+class Notice(NamedTuple):
+    """A text in which the attribution, or something like it, was found."""
+
+    text: LegalText
+    result: NoticeResult
+
+
+def find_derivation(
+    policy: Policy, repository: Repository, lineage: Lineage, *, notices: tuple[Notice, ...], names: tuple[str, ...]
+) -> tuple[Derivation, str]:
+    """Decide for one policy, and say in words what that rests on. What the weights show comes before any word."""
+    if proofs := descending(policy, lineage):
+        return Derivation.PROVED, f"the weights share descent with {proofs[0].reference}"
+    if excluded := _excluded(policy, lineage):
+        return Derivation.DENIED, f"the weights are independent of {excluded}"
+    said = itertools.chain(
+        _said_in_metadata(policy, repository),
+        _said_by_texts(policy, repository, notices),
+        _said_by_names(policy, repository, names),
+    )
+    if word := next(said, None):
+        return Derivation.CLAIMED, f"the repository says so itself ({word}), and the weights do not decide it"
+    return Derivation.UNKNOWN, f"nothing says that the weights come from {policy.product}"
+
+
+def descending(policy: Policy, lineage: Lineage) -> list[Candidate]:
+    """Return the candidates that show descent from what the policy protects."""
+    return [c for c in lineage.candidates if c.verdict in {"identical", "derived"} and policy.binds(c.reference)]
+
+
+def find_officials(repository: Repository, document: str) -> Iterator[Official]:
+    """Find every official text of a kind, of whatever version, in the texts of a repository."""
+    for text in repository.texts:
+        for recognition in (text.recognition, *text.recognition.also):
+            official = recognition.text
+            if official is not None and official.document == document and recognition.condition is not None:
+                yield Official(text, recognition)
+
+
+def find_notices(policy: Policy, repository: Repository) -> tuple[Notice, ...]:
+    """Find every attribution of the policy's product, or what comes near one.
+
+    A licence that asks for an attribution of its own quotes that one, and means no notice by it.
+    """
+    found: list[Notice] = []
+    for text in repository.texts:
+        result = find_notice(text.text, policy.notice)
+        quoted_in_licence = not text.is_notice_file and text.holds_licence and result.status not in _RIGHT
+        if result.status != "absent" and not quoted_in_licence:
+            found.append(Notice(text, result))
+    return tuple(found)
+
+
+def _excluded(policy: Policy, lineage: Lineage) -> str | None:
+    """Return the reference that every model of the target is independent of, unless something speaks against it."""
+    held = [c for c in lineage.candidates if policy.excluded_by(c.reference)]
+    independent = [c for c in held if c.verdict == "independent"]
+    weak = any(c.verdict == "inconclusive" and c.log10_p is not None for c in held)
+    untested = {c.model for c in lineage.candidates} - {c.model for c in independent}
+    if not independent or weak or untested or lineage.verdict == "inconclusive":
+        return None
+    return independent[0].reference
+
+
+def _said_in_metadata(policy: Policy, repository: Repository) -> Iterator[str]:
+    for claim in repository.claims.of("base-model", subject="weights"):
+        if policy.names_base(claim.value):
+            yield place(claim)
+    for claim in repository.claims.of("license", "license-name"):
+        if claim.subject in {"weights", "repository"} and parse_license(claim.value).names & set(policy.declared):
+            yield place(claim)
+
+
+def _said_by_texts(policy: Policy, repository: Repository, notices: tuple[Notice, ...]) -> Iterator[str]:
+    for text, result in notices:
+        if result.status in _RIGHT:
+            yield f"the notice in {text.at(result.line)}"
+    for document, text_id in (("license", policy.agreement), ("policy", policy.use_policy)):
+        for text, recognition in find_officials(repository, document):
+            if recognition.text and recognition.text.id == text_id and recognition.condition != "look-alike":
+                yield f"{text.path} holds the {recognition.name}"
+
+
+def _said_by_names(policy: Policy, repository: Repository, names: tuple[str, ...]) -> Iterator[str]:
+    for claim in repository.claims.of("tag"):
+        if policy.names_base(claim.value):
+            yield place(claim)
+    called = [(place(claim), claim.value) for claim in repository.claims.of("name") if not claim.in_prose]
+    called += [(f"the target is called {quoted(name)}", name) for name in names]
+    for where, name in called:
+        for mention in check_name(name.rsplit("/", 1)[-1]).mentions:
+            if mention.project is None and mention.family in policy.families:
+                yield where
