@@ -134,5 +134,5 @@ def _said_by_names(policy: Policy, repository: Repository, names: tuple[str, ...
     called += [(f"the target is called {quoted(name)}", name) for name in names]
     for where, name in called:
         for mention in check_name(name.rsplit("/", 1)[-1]).mentions:
-            if mention.project is None and mention.family in policy.families:
+            if mention.project is None and mention.family in policy.called:
                 yield where

@@ -81,6 +81,11 @@ class Policy:
         """The product that the official texts are of, as the table of texts calls it: "llama-2"."""
         return next(text.product for text in hash_table().texts if text.id == self.agreement)
 
+    @property
+    def called(self) -> frozenset[str]:
+        """Families that a name or a sentence means when it speaks of the product, or of models made from it."""
+        return frozenset({*self.families, family_of(self.product)} - {"unknown", "other"})
+
     def binds(self, reference: str) -> bool:
         """Say whether descendants of this reference are bound."""
         return _matches(reference, self.references)

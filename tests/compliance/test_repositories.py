@@ -1,4 +1,4 @@
-"""Twelve whole repositories, weights and all, through the audit: exactly what fails, what warns, what a person must say.
+"""Twelve whole repositories, weights and all, through the audit: exactly what fails, warns, or a person must say.
 
 Small models stand in: one is enrolled as the protected base, its drifted copy is the derivative, another seed is
 independent of it. The policy is Llama 2's with the stand-in's names in the place of Llama 2's.
@@ -262,7 +262,6 @@ KINDS = {
         bound=False,
         untested="IMP-001",
         untested_bound=False,
-        policy="shipped",
         details=(("IMP-001", "README.md, line 7", "Name the teacher's licence"),),
     ),
     "unknown licence": Kind(
@@ -294,8 +293,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def audit(desk: Path, name: str, **options: object) -> Report:
     kind = KINDS[name]
-    policy = str(desk / kind.policy) if kind.policy != "shipped" else str(desk / "base.toml")
-    chosen: dict[str, object] = {"against": (str(desk / "base.sketch"),), "policies": (policy,)}
+    chosen: dict[str, object] = {"against": (str(desk / "base.sketch"),), "policies": (str(desk / kind.policy),)}
     return scan(str(desk / name.replace(" ", "-")), Options(**(chosen | options)))  # type: ignore[arg-type]
 
 

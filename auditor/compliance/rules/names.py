@@ -51,7 +51,7 @@ def fits_weights(s: Situation) -> Outcome:
         (name, mention)
         for name in _names(s)
         for mention in _own_mentions(_title(name))
-        if mention.family in {*s.policy.families, "llama"}
+        if mention.family in s.policy.called | {"llama"}
     ]
     if not named:
         return not_applicable(f"no name says {s.policy.product}")
@@ -111,7 +111,7 @@ def _own_mentions(name: str) -> tuple[LlamaMention, ...]:
 def _another_llama(s: Situation) -> str | None:
     """Return where the repository says that it is a Llama, or a model with such a name, of another kind."""
     for claim in s.base_claims():
-        if family_of(claim.value) not in {*s.policy.families, "unknown", "llama"}:
+        if family_of(claim.value) not in s.policy.called | {"unknown", "llama"}:
             return place(claim)
     for claim, license_ in s.declared():
         if any(name.startswith("llama") for name in license_.names - set(s.policy.declared)):

@@ -29,7 +29,7 @@ def no_teacher(s: Situation) -> Outcome:
     The clause excepts the model itself and its derivatives. That *this* model is one says nothing about others, so
     what remains is for a person to state.
     """
-    of_this = (*s.policy.families, "llama")  # "llama": the version is not said
+    of_this = s.policy.called | {"llama"}  # "llama": the version is not said
     teachers = [c for c in s.repository.claims.of("teacher") if family_of(c.value) in of_this]
     derivative = s.derivation is Derivation.PROVED or (
         s.derivation is Derivation.CLAIMED and any(s.policy.names_base(claim.value) for claim in s.base_claims())
