@@ -21,7 +21,7 @@ def quoted(text: str, *, limit: int = 160) -> str:
     return f'"{visible(" ".join(text.split()), limit=limit)}"'
 
 
-def place(claim: Claim) -> str:
+def place(claim: Claim, *, limit: int = 160) -> str:
     """Say where a claim stands and what it says.
 
     Examples
@@ -29,9 +29,10 @@ def place(claim: Claim) -> str:
     >>> from auditor.compliance.values import Claim, Where
     >>> where = Where(path="README.md", line=2, key="license")
     >>> place(Claim(kind="license", value="mit", subject="weights", where=where))
-    'README.md, line 2, license: "mit"'
+    'README.md, line 2: license: "mit"'
     """
     where = claim.where
-    parts = [where.path, f"line {where.line}" if where.line is not None else "", where.key or ""]
-    said = quoted(claim.quote) if claim.in_prose and claim.quote else quoted(claim.value)
-    return f"{', '.join(part for part in parts if part)}: {said}"
+    line = f", line {where.line}" if where.line is not None else ""
+    key = f"{':' if line else ','} {where.key}" if where.key else ""
+    said = quoted(claim.quote if claim.in_prose and claim.quote else claim.value, limit=limit)
+    return f"{where.path}{line}{key}: {said}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditor.compliance.citing import place, quoted
 from auditor.compliance.licenses import parse_license
 from auditor.compliance.naming import check_name
-from auditor.compliance.notice import NoticeResult, find_notice
+from auditor.compliance.notice import NoticeResult, NoticeSpec, find_notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _RIGHT: Final = ("ok", "ok-with-note")
+_COPYRIGHT: Final = re.compile(r"copyright|\u00a9|\(c\)|rights reserved", re.IGNORECASE)
+_SHORT: Final = 60  # characters quoted of a claim; what follows from it says more
 
 
 class Derivation(IntEnum):
@@ -82,16 +85,18 @@ def find_officials(repository: Repository, document: str) -> Iterator[Official]:
                 yield Official(text, recognition)
 
 
-def find_notices(policy: Policy, repository: Repository) -> tuple[Notice, ...]:
-    """Find every attribution of the policy's product, or what comes near one.
+def find_notices(spec: NoticeSpec, repository: Repository) -> tuple[Notice, ...]:
+    """Find every attribution of a product, or what comes near one.
 
-    A licence that asks for an attribution of its own quotes that one, and means no notice by it.
+    Outside a Notice file, a sentence about the licence is no attempt at the notice, unless it names a holder; and a
+    licence that asks for an attribution of its own only quotes that one.
     """
     found: list[Notice] = []
     for text in repository.texts:
-        result = find_notice(text.text, policy.notice)
-        quoted_in_licence = not text.is_notice_file and text.holds_licence and result.status not in _RIGHT
-        if result.status != "absent" and not quoted_in_licence:
+        result = find_notice(text.text, spec)
+        meant = text.is_notice_file or result.status in _RIGHT
+        meant = meant or (not text.holds_licence and _COPYRIGHT.search(result.quote or "") is not None)
+        if result.status != "absent" and meant:
             found.append(Notice(text, result))
     return tuple(found)
 
@@ -110,10 +115,10 @@ def _excluded(policy: Policy, lineage: Lineage) -> str | None:
 def _said_in_metadata(policy: Policy, repository: Repository) -> Iterator[str]:
     for claim in repository.claims.of("base-model", subject="weights"):
         if policy.names_base(claim.value):
-            yield place(claim)
+            yield place(claim, limit=_SHORT)
     for claim in repository.claims.of("license", "license-name"):
         if claim.subject in {"weights", "repository"} and parse_license(claim.value).names & set(policy.declared):
-            yield place(claim)
+            yield place(claim, limit=_SHORT)
 
 
 def _said_by_texts(policy: Policy, repository: Repository, notices: tuple[Notice, ...]) -> Iterator[str]:
@@ -124,13 +129,17 @@ def _said_by_texts(policy: Policy, repository: Repository, notices: tuple[Notice
         for text, recognition in find_officials(repository, document):
             if recognition.text and recognition.text.id == text_id and recognition.condition != "look-alike":
                 yield f"{text.path} holds the {recognition.name}"
+    for text in repository.texts:
+        pointed = text.recognition.text if text.recognition.kind == "pointer" and text.place == "file" else None
+        if pointed is not None and pointed.id in {policy.agreement, policy.use_policy}:
+            yield f"{text.path} points to the {pointed.title}"
 
 
 def _said_by_names(policy: Policy, repository: Repository, names: tuple[str, ...]) -> Iterator[str]:
     for claim in repository.claims.of("tag"):
         if policy.names_base(claim.value):
-            yield place(claim)
-    called = [(place(claim), claim.value) for claim in repository.claims.of("name") if not claim.in_prose]
+            yield place(claim, limit=_SHORT)
+    called = [(place(claim, limit=_SHORT), claim.value) for claim in repository.claims.of("name") if not claim.in_prose]
     called += [(f"the target is called {quoted(name)}", name) for name in names]
     for where, name in called:
         for mention in check_name(name.rsplit("/", 1)[-1]).mentions:

@@ -117,7 +117,7 @@ def load_policies(names: tuple[str, ...]) -> tuple[Policy, ...]:
 
 
 def load_policy(name: str) -> Policy:
-    """Load one policy. A string that exists as a path is the path.
+    """Load one policy. A name that ships is that policy, whatever lies in the current folder, which may be the target.
 
     Raises
     ------
@@ -146,10 +146,10 @@ def load_policy(name: str) -> Policy:
 
 def _read(name: str) -> dict[str, object]:
     try:
-        if Path(name).is_file():
-            text = Path(name).read_text(encoding="utf-8")
-        elif name in SHIPPED:
+        if name in SHIPPED:
             text = files("auditor.compliance").joinpath("policies", f"{name}.toml").read_text(encoding="utf-8")
+        elif Path(name).is_file():
+            text = Path(name).read_text(encoding="utf-8")
         else:
             close = difflib.get_close_matches(name, SHIPPED, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(SHIPPED)}"

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from auditor.formats import Container
     from auditor.sources import FileInfo, Source
 
-_LEGAL = re.compile(
-    r"licen[cs]e|copying|copyright|notice|use[-_ ]?policy|acceptable[-_ ]use|terms|agreement|legal|eula|tos\b",
+_LEGAL = re.compile(r"licen[cs]e|copying|copyright|notice|use[-_ ]?policy|acceptable[-_ ]use|eula", re.IGNORECASE)
+# Names that a legal text may have, and a data set as well.
+_PERHAPS_LEGAL = re.compile(
+    r"terms|agreement|legal|tos\b|attribution|third[-_ ]?party|credits|disclaimer|llama|(?<![a-z])meta(?![a-z])",
     re.IGNORECASE,
 )
 _LEGAL_FOLDER = re.compile(
@@ -236,11 +238,12 @@ def _plausible(info: FileInfo) -> bool:
     suffix = _suffix(info.path)
     if path.name in _CONFIGS or _CARD.fullmatch(path.name):
         return True
+    small = info.size <= LIMITS.legal_bytes
     if suffix in _TEXT_SUFFIXES:
-        return bool(_LEGAL.search(path.name)) or any(_LEGAL_FOLDER.search(folder) for folder in path.parts[:-1])
+        perhaps = _PERHAPS_LEGAL.search(path.name) or any(_LEGAL_FOLDER.search(folder) for folder in path.parts[:-1])
+        return bool(_LEGAL.search(path.name) or (perhaps and small))
     # What follows the point may be no suffix ("LICENSE.llama2"). Where it is one, a large file is no text.
-    other = suffix in _OTHER_SUFFIXES | _DOCUMENTS
-    return not other and bool(_LEGAL.search(path.name)) and info.size <= LIMITS.legal_bytes
+    return suffix not in _OTHER_SUFFIXES | _DOCUMENTS and small and bool(_LEGAL.search(path.name))
 
 
 def _unopened(source: Source) -> tuple[str, ...]:

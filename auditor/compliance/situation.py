@@ -150,9 +150,10 @@ def assess(
 
     Of several that apply alike: the one whose reference is nearest, or whose own base the repository names.
     """
+    found = {spec: find_notices(spec, repository) for spec in {policy.notice for policy in policies}}
 
     def situation(policy: Policy) -> Situation:
-        notices = find_notices(policy, repository)
+        notices = found[policy.notice]
         derivation, basis = find_derivation(policy, repository, lineage, notices=notices, names=names)
         return Situation(
             policy=policy,

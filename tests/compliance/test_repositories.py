@@ -177,10 +177,10 @@ KINDS = {
         details=(
             ("LIC-001", "found instead: LICENSE (Apache License 2.0)", "Add the agreement, unchanged, as LICENSE.txt"),
             ("NOT-001", "there is no Notice file", NOTICE),
-            ("CARD-001", 'README.md, line 2, license: "apache-2.0", while', "Declare `license: llama2`"),
+            ("CARD-001", 'README.md, line 2: license: "apache-2.0", while', "Declare `license: llama2`"),
             (
                 "BASE-001",
-                'README.md, line 3, base_model: "mistralai/Mistral-7B-v0.1", while',
+                'README.md, line 3: base_model: "mistralai/Mistral-7B-v0.1", while',
                 "base_model: example/base-7b",
             ),
             ("OWN-001", 'README.md, line 7: "Our model was trained from scratch', "what it was made from"),
@@ -217,7 +217,7 @@ KINDS = {
         warns="LIC-001 NOT-001 AUP-001",
         exit_code=3,
         untested="LIC-001 NOT-001 AUP-001",
-        details=(("LIC-001", "README.md, line 3, base_model", "Add the agreement"),),
+        details=(("LIC-001", "README.md, line 3: base_model", "Add the agreement"),),
     ),
     "incompatible merge": Kind(
         build=incompatible_merge,
@@ -238,7 +238,7 @@ KINDS = {
         verdict="independent",
         warns="OVR-001",
         bound=False,
-        details=(("OVR-001", 'README.md, line 3, base_model: "example/base-7b", while', "Take the notice"),),
+        details=(("OVR-001", 'README.md, line 3: base_model: "example/base-7b", while', "Take the notice"),),
     ),
     "TinyLlama-like": Kind(build=like_tinyllama, verdict="independent", bound=False, untested_bound=False),
     "Code Llama derivative": Kind(
@@ -272,7 +272,7 @@ KINDS = {
         exit_code=1,
         untested="LIC-001 AUP-001 CARD-002 CARD-003",
         details=(
-            ("CARD-002", 'README.md, line 3, license_name: "acme-community-1.0"', "Declare `license: llama2`"),
+            ("CARD-002", 'README.md, line 3: license_name: "acme-community-1.0"', "Declare `license: llama2`"),
             ("CARD-003", 'line 4: license_link "https://acme.example/licence" does not lead', "license_link"),
         ),
     ),

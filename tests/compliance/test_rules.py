@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from ggufkit import gguf_bytes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from repokit import (
     DENIED,
     FRONT,
@@ -26,7 +29,7 @@ from repokit import (
     situation,
 )
 
-from auditor.compliance import RULES
+from auditor.compliance import RULES, Rule
 from auditor.compliance.explain import explain
 from auditor.compliance.license_hashes import hash_table
 from auditor.compliance.license_text import Recognition, Span
@@ -204,12 +207,16 @@ NOT_PUBLISHED = [rule.id for rule in RULES if rule.profiles == ("publisher",)]
 CASES = [
     *(case(rule, "manual") for rule in PERSONS),
     *(case(rule, "n/a", NOT_BOUND, shown=UNTESTED) for rule in PERSONS),
+    case(
+        "ACC-001", "manual", front(f"{FRONT}extra_gated_prompt: Accept the terms\n"), "README.md, line 4: extra_gated"
+    ),
     # the copy of the agreement
     case("LIC-001", "pass", None, "LICENSE.txt", "exact"),
     case("LIC-001", "pass", good(licence=None) | {"meta-license/LICENSE.md": AGREEMENT}, "meta-license"),
     case("LIC-001", "pass", good(licence=None) | {"LLAMA 2 LICENSE/terms.txt": AGREEMENT}, "LLAMA 2 LICENSE/terms.txt"),
     case("LIC-001", "pass", good(licence=None) | {"LICENSE.llama2": AGREEMENT}, "LICENSE.llama2"),
     case("LIC-001", "pass", good(licence=APACHE) | {"LICENSE-MODEL": AGREEMENT}, "LICENSE-MODEL"),
+    case("LIC-001", "pass", good(licence=None) | {"Llama2 terms.txt": AGREEMENT}, "Llama2 terms.txt"),
     case("LIC-001", "pass", good(licence=None, card=card() + AGREEMENT), "README.md"),
     case(
         "LIC-001",
@@ -222,7 +229,7 @@ CASES = [
     case("LIC-001", "fail", good(licence=APACHE), "found instead: LICENSE.txt (Apache License 2.0)"),
     case("LIC-001", "fail", good(licence=POINTER), "a pointer to the Llama 2"),
     case("LIC-001", "fail", good(licence=RENAMED), "LICENSE.txt has its wording under another licensor's name"),
-    case("LIC-001", "warn", good(licence=None), 'README.md, line 3, base_model: "meta-llama', shown=UNTESTED),
+    case("LIC-001", "warn", good(licence=None), 'README.md, line 3: base_model: "meta-llama', shown=UNTESTED),
     case("LIC-001", "unknown", good(licence=None) | {"LICENSE.pdf": b"%PDF"}, "LICENSE.pdf"),
     case("LIC-001", "unknown", good(licence=b"x" * 5_000_000), "LICENSE.txt"),
     case("LIC-001", "n/a", NOT_BOUND, "nothing says", shown=UNTESTED),
@@ -254,7 +261,7 @@ CASES = [
         "LIC-003",
         "warn",
         good(licence=None, card=card(OTHER.format(name="llama2", link="https://ai.meta.com/llama/license/"))),
-        "README.md, line 4, license_link",
+        "README.md, line 4: license_link",
     ),
     case("LIC-003", "n/a", good(licence=MIT)),
     case("LIC-003", "n/a", good(licence="See https://llama.meta.com/llama3/license/ for the terms.\n")),
@@ -298,6 +305,7 @@ CASES = [
     case("NOT-002", "warn", good(notice=NOTICE.replace("(c)", "(c) 2023")), "a year was added"),
     case("NOT-002", "warn", good(notice=MEANT_FOR_LLAMA_3) | {"adapter_config.json": ADAPTER}, weights=False),
     case("NOT-002", "n/a", good(notice=None)),
+    case("NOT-002", "n/a", prose("The models of this project are licensed under the LLAMA 2 Community License.")),
     case("NOT-002", "n/a", good(notice=None, licence=other_licence("llama-license-2023"))),
     # the use policy
     case("AUP-001", "pass", None, "the agreement in LICENSE.txt refers to it"),
@@ -369,7 +377,7 @@ CASES = [
     case("OSI-001", "pass"),
     case("OSI-001", "pass", {"README.md": card("license: mit\n", "This model is open source.\n")}, shown=UNTESTED),
     case("OSI-001", "warn", prose("This model is open source."), "README.md, line 7", "OSD 5", "OSD 6"),
-    case("OSI-001", "warn", front(f"{FRONT}tags: [open-source]\n"), "README.md, line 4, tags[0]"),
+    case("OSI-001", "warn", front(f"{FRONT}tags: [open-source]\n"), "README.md, line 4: tags[0]"),
     case("OSI-001", "fail", prose("This model is open source."), "OSD 5", strict=True),
     case("OSI-001", "warn", {"README.md": card(NO_BASE, "This model is open source.\n")}, shown=DENIED),
     case("OSI-001", "n/a", {"README.md": card("license: rail\n", "This model is open source.\n")}, shown=UNTESTED),
@@ -408,7 +416,7 @@ CASES = [
         "beside README.md, line 4",
     ),
     case("CARD-001", "pass", front("license: llama2\n") | {"LICENSE-CODE": APACHE}),
-    case("CARD-001", "fail", front("license: apache-2.0\n"), 'README.md, line 2, license: "apache-2.0"'),
+    case("CARD-001", "fail", front("license: apache-2.0\n"), 'README.md, line 2: license: "apache-2.0"'),
     case("CARD-001", "fail", front("license: MIT License\n"), 'license: "MIT License"'),
     case("CARD-001", "fail", front("license: cc-by-nc-4.0\n")),
     case("CARD-001", "fail", front("license: cc0-1.0\n")),
@@ -443,7 +451,7 @@ CASES = [
         front(OTHER.format(name="acme-1.0", link="https://acme.example")),
         'license_name: "acme-1.0"',
     ),
-    case("CARD-002", "warn", front("license: acme-research-license\n"), 'README.md, line 2, license: "acme-research'),
+    case("CARD-002", "warn", front("license: acme-research-license\n"), 'README.md, line 2: license: "acme-research'),
     case("CARD-002", "n/a", front("license: acme\n"), shown=DENIED),
     case("CARD-003", "pass", good(card=card(OTHER.format(name="llama2", link="LICENSE.txt")))),
     case("CARD-003", "pass", good(card=card(OTHER.format(name="llama2", link="LICENSE")))),
@@ -470,6 +478,12 @@ CASES = [
     case("CARD-005", "warn", good(card=None), "only by LICENSE.txt"),
     case("CARD-005", "warn", good(card="# M\n", licence=APACHE), "only by LICENSE.txt (Apache License 2.0)"),
     case("CARD-005", "warn", {"README.md": "# M\n", "a.gguf": header(license="llama2")}, "general.license"),
+    case(
+        "CARD-005",
+        "warn",
+        {"README.md": "# M\n\nhttps://ai.meta.com/llama/license/\n"},
+        "only by a link: README.md, line 3",
+    ),
     case("CARD-005", "fail", {"README.md": "# M\n"}, "README.md declares no licence"),
     case("CARD-005", "fail", {"README.md": card("license: []\n")}, "README.md, line 2", "empty list"),
     case("CARD-005", "fail", {"README.md": card("license: unknown\n")}, "README.md"),
@@ -506,7 +520,7 @@ CASES = [
     case("BASE-001", "fail", front(NO_BASE), "no base model is named"),
     case("BASE-001", "fail", front(f"{NO_BASE}base_model: []\n"), "README.md, line 3", "empty list"),
     case("BASE-001", "fail", front(f'{NO_BASE}base_model: ""\n'), "README.md, line 3", "empty"),
-    case("BASE-001", "fail", front(MISTRAL), 'README.md, line 3, base_model: "mistralai/Mistral-7B-v0.1", while'),
+    case("BASE-001", "fail", front(MISTRAL), 'README.md, line 3: base_model: "mistralai/Mistral-7B-v0.1", while'),
     case("BASE-001", "fail", front(MISTRAL) | {"adapter_config.json": ADAPTER}, "mistralai"),
     case("BASE-001", "warn", front(NO_BASE) | {"adapter_config.json": ADAPTER}, "only in adapter_config.json"),
     case("BASE-001", "warn", prose("A model fine-tuned from Llama 2 7B.") | front(UNKNOWN_BASE), "someone/thing-7b"),
@@ -582,7 +596,7 @@ CASES = [
     ),
     case("GGUF-001", "fail", gguf(header(license="llama3")), "general.license"),
     case("GGUF-001", "fail", gguf(header(base="Mistral 7B v0.1")), "general.base_model.0.name"),
-    case("GGUF-001", "fail", gguf(header(license="gpl-3.0")), 'while README.md, line 2, license: "llama2"'),
+    case("GGUF-001", "fail", gguf(header(license="gpl-3.0")), 'while README.md, line 2: license: "llama2"'),
     case(
         "GGUF-001", "warn", {"README.md": card("license: mit\n"), "a.gguf": header(license="apache-2.0")}, shown=DENIED
     ),
@@ -602,11 +616,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("given", CASES, ids=lambda given: f"{given.rule}-{given.status}")
-def test_what_a_rule_says(given: Case) -> None:
-    found = findings(given.situation())[given.rule]
-    assert found.status == given.status, found.evidence
-    for words in given.evidence:
+@pytest.mark.parametrize("row", CASES, ids=lambda row: f"{row.rule}-{row.status}")
+def test_what_a_rule_says(row: Case) -> None:
+    found = findings(row.situation())[row.rule]
+    assert found.status == row.status, found.evidence
+    for words in row.evidence:
         assert words in found.evidence
 
 
@@ -641,30 +655,35 @@ def official(product: str, document: str, *, condition: str = "exact", path: str
     ],
 )
 def test_texts_of_every_version(rule: str, status: str, texts: tuple[LegalText, ...], evidence: str) -> None:
-    given = situation({"README.md": card()})
-    given = replace(given, repository=replace(given.repository, texts=texts))
-    found = findings(given)[rule]
+    s = situation({"README.md": card()})
+    found = findings(replace(s, repository=replace(s.repository, texts=texts)))[rule]
     assert found.status == status
     assert evidence in found.evidence
 
 
 def test_the_right_agreement_beside_another_versions() -> None:
-    given = situation(GOOD)
-    texts = (*given.repository.texts, official("llama-3", "license", path="LICENSE.llama3"))
-    found = findings(replace(given, repository=replace(given.repository, texts=texts)))
+    s = situation(GOOD)
+    texts = (*s.repository.texts, official("llama-3", "license", path="LICENSE.llama3"))
+    found = findings(replace(s, repository=replace(s.repository, texts=texts)))
     assert acting(found) == {"LIC-004": "warn"}
     assert "beside the right one in LICENSE.txt" in found["LIC-004"].evidence
-    assert findings(given)["LIC-004"].status == "pass"
+    assert findings(s)["LIC-004"].status == "pass"
     assert findings(situation(good(licence=None)))["LIC-004"].status == "n/a"
 
 
 def test_every_status_of_every_rule_has_a_case() -> None:
-    elsewhere = {("LIC-004", status) for status in ("pass", "fail", "warn", "n/a")} | {("AUP-002", "pass")}
-    shown = {(given.rule, given.status) for given in CASES} | elsewhere
-    profiles = {(rule.id, "n/a") for rule in RULES if rule.bound_only}  # see the tests of profiles and of no licence
-    wanted = {(rule, status) for rule, statuses in STATUSES.items() for status in statuses.split()}
-    assert wanted - shown - profiles == set()
-    assert shown - wanted == set()
+    with_texts = {("LIC-004", status) for status in ("pass", "fail", "warn", "n/a")} | {("AUP-002", "pass")}
+    shown = {(row.rule, row.status) for row in CASES} | with_texts | {(r.id, "n/a") for r in RULES if r.bound_only}
+    assert shown == {(rule, status) for rule, statuses in STATUSES.items() for status in statuses.split()}
+
+
+@pytest.mark.parametrize("shown", [UNTESTED, DENIED], ids=["untested", "denied"])
+def test_where_the_licence_does_not_apply_most_rules_ask_nothing(shown: Lineage) -> None:
+    s = situation({"README.md": card("license: mit\n")}, shown)
+    for rule in RULES:
+        finding = findings(s)[rule.id]
+        assert finding.status in ({"n/a"} if rule.bound_only else {"n/a", "pass"})
+        assert not rule.bound_only or finding.evidence == s.basis
 
 
 def test_the_table_of_clauses_is_the_table_of_rules() -> None:
@@ -673,21 +692,16 @@ def test_the_table_of_clauses_is_the_table_of_rules() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_a_row_of_the_table_is_whole(rule: object) -> None:
-    assert rule in RULES
-    row = next(each for each in RULES if each is rule)
-    assert row.kind in {"decides", "evidence", "person"}
-    assert row.severity in {"high", "medium", "low", "info"}
-    assert row.needs
-    assert set(row.needs) <= {"weights", "files", "card"}
-    assert row.title
-    assert row.why
-    assert row.fix
-    assert row.decided
-    assert row.clause is None or re.fullmatch(r"\d[\w.]*(, \d[\w.]*)*|AUP \d", row.clause)
-    assert row.profiles
-    assert (row.kind == "person") <= ("manual" in STATUSES[row.id])
-    assert (row.kind == "evidence") <= ("fail" not in STATUSES[row.id] or row.id == "OSI-001")
+def test_a_row_of_the_table_is_whole(rule: Rule) -> None:
+    assert rule.kind in {"decides", "evidence", "person"}
+    assert rule.severity in {"high", "medium", "low", "info"}
+    assert rule.needs
+    assert set(rule.needs) <= {"weights", "files", "card"}
+    assert all((rule.title, rule.why, rule.fix, rule.decided, rule.profiles))
+    assert rule.clause is None or re.fullmatch(r"\d[\w.]*(, \d[\w.]*)*|AUP \d", rule.clause)
+    assert (rule.kind == "person") <= ("manual" in STATUSES[rule.id])
+    assert (rule.kind == "evidence") <= ("fail" not in STATUSES[rule.id] or rule.id == "OSI-001")
+    assert rule.answerable == ("manual" in STATUSES[rule.id])
 
 
 @pytest.mark.parametrize("rule", [*IDS, *(row.id for row in FILE_RULES)])
@@ -698,14 +712,25 @@ def test_every_rule_is_explained(rule: str) -> None:
     assert "not legal advice" in page
 
 
+def test_the_page_for_users_has_every_row_of_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "llama2.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(): cells for line in page.splitlines() if (cells := line.split("|"))[1:]}
+    for rule in RULES:
+        cells = rows[rule.id]
+        assert cells[2].strip() == (rule.clause or "-")
+        assert cells[4].strip() == ", ".join(s for s in STATUSES[rule.id].split() if s != "n/a")
+        assert cells[6].strip() == ("all" if len(rule.profiles) == 3 else ", ".join(rule.profiles))
+    assert "not legal advice" in page.lower()
+
+
 def test_an_unknown_rule_is_not_explained() -> None:
     with pytest.raises(UsageError, match="did you mean LIC-001"):
         explain("LIC-0001")
 
 
-@pytest.mark.parametrize("given", CASES, ids=lambda given: f"{given.rule}-{given.status}")
-def test_what_must_be_acted_on_has_evidence_and_a_fix(given: Case) -> None:
-    for found in apply(given.situation()):
+@pytest.mark.parametrize("row", CASES, ids=lambda row: f"{row.rule}-{row.status}")
+def test_what_must_be_acted_on_has_evidence_and_a_fix(row: Case) -> None:
+    for found in apply(row.situation()):
         assert "built with" not in f"{found.evidence} {found.fix}".lower()  # Llama 2 asks for no such line,
         assert "prefix" not in f"{found.evidence} {found.fix}".lower()  # and for no name
         if found.status in {"fail", "warn", "manual", "unknown"}:
@@ -716,15 +741,15 @@ def test_what_must_be_acted_on_has_evidence_and_a_fix(given: Case) -> None:
         assert found.evidence.isprintable()
 
 
-@pytest.mark.parametrize("given", CASES, ids=lambda given: f"{given.rule}-{given.status}")
+@pytest.mark.parametrize("row", CASES, ids=lambda row: f"{row.rule}-{row.status}")
 @pytest.mark.parametrize("shown", [UNTESTED, DENIED], ids=["untested", "denied"])
-def test_without_proof_nothing_about_descent_fails(given: Case, shown: Lineage) -> None:
-    failed = {found.id for found in apply(replace_shown(given, shown)) if found.status == "fail"}
+def test_without_proof_nothing_about_descent_fails(row: Case, shown: Lineage) -> None:
+    failed = {found.id for found in apply(replace_shown(row, shown)) if found.status == "fail"}
     assert failed <= {"NAME-001", "OSI-001"}  # names and boasts, which do not depend on descent
 
 
-def replace_shown(given: Case, shown: Lineage) -> Situation:
-    return replace(given, shown=shown).situation()
+def replace_shown(row: Case, shown: Lineage) -> Situation:
+    return replace(row, shown=shown).situation()
 
 
 def test_a_good_repository_has_nothing_to_act_on_but_statements() -> None:
@@ -793,12 +818,23 @@ def test_a_claim_of_the_licence_alone_brings_warnings_only() -> None:
     [
         ({"LICENSE": AGREEMENT}, ("model",)),
         ({"notice.txt": NOTICE}, ("model",)),
+        ({"LICENSE": POINTER}, ("model",)),
+        ({"USE_POLICY.md": POLICY_POINTER}, ("model",)),
         ({"README.md": card("tags: [llama-2]\n")}, ("model",)),
         ({"README.md": card("license: other\nlicense_name: llama2\n")}, ("model",)),
         ({"README.md": "# M\n"}, ("llama-2-7b-tuned",)),
         ({"a.gguf": header(license="llama2")}, ("model",)),
     ],
-    ids=["agreement", "notice", "tag", "name of the licence", "name of the target", "header"],
+    ids=[
+        "agreement",
+        "notice",
+        "pointer",
+        "policy pointer",
+        "tag",
+        "name of the licence",
+        "name of the target",
+        "header",
+    ],
 )
 def test_every_way_to_say_it_binds(files: dict[str, str | bytes], names: tuple[str, ...]) -> None:
     assert situation(files, UNTESTED, names=names).bound
@@ -810,6 +846,95 @@ def test_every_way_to_say_it_binds(files: dict[str, str | bytes], names: tuple[s
 )
 def test_names_of_others_do_not_bind(name: str) -> None:
     assert not situation({"README.md": "# M\n"}, UNTESTED, names=(name,)).bound
+
+
+FRONTS = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "license: llama2",
+                "license: mit",
+                "license: [llama2, mit]",
+                "license: other",
+                "license: no",
+                "license: []",
+            ),
+            *(
+                "license_name: llama2",
+                "license_link: LICENSE",
+                "license: {a: b}",
+                "license: *x",
+                "license: 'apache-2.0'",
+            ),
+            *("base_model: meta-llama/Llama-2-7b-hf", "base_model: []", "base_model: ../../x", "base_model: &a [*a]"),
+            *("tags: [merge, llama-2]", "model_name: Official Llama 2", "datasets: [x/llama2-outputs]", "\ttabs: x"),
+            *('extra_gated_prompt: "\\e[31m"', "license: !!python/object:os.system x", "---", "\x00"),
+        ]
+    ),
+    max_size=4,
+)
+BODIES = st.lists(
+    st.sampled_from(
+        [
+            *("# Llama 2", NOTICE, MEANT_FOR_LLAMA_3, LIMITATIONS, TEMPLATE, "## Limitations", "# \u202eModel"),
+            *("This model is open source.", "We own all rights to this model.", "```yaml\nmerge_method: x\n```"),
+            *("It was trained on outputs of Llama 2.", "Under the Llama 2 Community License.", "\x1b[31m::error::"),
+        ]
+    ),
+    max_size=4,
+)
+OTHERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "LICENSE",
+            "Notice",
+            "notice/a.md",
+            "USE_POLICY.md",
+            "config.json",
+            "adapter_config.json",
+            "mergekit_config.yml",
+        ]
+    ),
+    st.sampled_from(
+        [AGREEMENT, AGREEMENT[:900], MIT, NOTICE, POINTER, ADAPTER, "{", "", "\x00\xff", "merge_method: x"]
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=60)
+@given(
+    fronts=FRONTS,
+    bodies=BODIES,
+    others=OTHERS,
+    shown=st.sampled_from([PROVED, DENIED, UNTESTED]),
+    profile=st.sampled_from(["publisher", "deployer", "internal"]),
+    weights=st.booleans(),
+)
+def test_whatever_a_repository_says_every_rule_answers(
+    fronts: list[str],
+    bodies: list[str],
+    others: dict[str, str],
+    shown: Lineage,
+    profile: str,
+    weights: bool,  # noqa: FBT001
+) -> None:
+    text = "---\n" + "".join(f"{line}\n" for line in fronts) + "---\n" + "\n\n".join(bodies)
+    files: dict[str, str | bytes] = {"README.md": text, **others}
+    s = situation(files, shown, profile=profile, weights=weights)  # type: ignore[arg-type]
+    for finding in findings(s).values():  # one for each rule, or `findings` fails
+        assert finding.status in {*STATUSES[finding.id].split(), "n/a"}
+        assert (finding.status in {"pass", "n/a"}) == (finding.fix is None)
+        assert f"{finding.evidence}{finding.fix}".isprintable()
+        if finding.status == "fail" and shown is not PROVED:
+            assert finding.id == "NAME-001"
+
+
+def test_large_files_that_only_may_be_legal_texts_are_left_alone() -> None:
+    large = b"x" * 5_000_000
+    files = {"legal_corpus.txt": large, "license_plates.onnx": large, "terms/words.txt": large, "llama.md": large}
+    assert situation(GOOD | files).repository.unread == ()
+    assert len(situation(GOOD | {"LICENSE": large}).repository.unread) == 1
 
 
 def test_of_two_policies_the_one_whose_base_is_named_applies() -> None:

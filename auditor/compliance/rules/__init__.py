@@ -32,7 +32,7 @@ RULES: tuple[Rule, ...] = (
         "licensee can say when that was and for which entity.",
         fix=_STATE.format(id="ACC-001"),
         decided="by a statement; a gate in the card is evidence of what users accept, not of your own acceptance",
-        check=a_person_must_say,
+        check=promises.acceptance_recorded,
     ),
     Rule(
         id="LIC-001", clause="1.b.i", kind="decides", severity="high", needs=("weights", "files"),
@@ -136,7 +136,7 @@ RULES: tuple[Rule, ...] = (
         title="The repository promises nothing that the agreement disclaims",
         why="The materials come as is. A warranty on top is yours alone to keep.",
         fix="Take the promise out, or say that it is yours and what it covers.",
-        decided="by sentences of the card", check=promises.no_warranty,
+        decided="by sentences of the card, and by clauses 3 and 4 of the copy", check=promises.no_warranty,
     ),
     Rule(
         id="LIA-001", clause="4, 5.c", kind="person", severity="low", needs=("files",),
@@ -275,7 +275,7 @@ RULES: tuple[Rule, ...] = (
         decided="by the card's metadata and text", check=licence.parts_are_told_apart, profiles=PUBLISHER,
     ),
     Rule(
-        id="BASE-001", clause="1.b.iii", kind="decides", severity="high", needs=("weights", "card"),
+        id="BASE-001", clause=None, kind="decides", severity="high", needs=("weights", "card"),
         title="The card names the base that the weights show",
         why="Recipients, and every tool that follows the lineage, must know what the model was made from.",
         fix="Name the base in `base_model` of the front matter; mirrors and intermediate models are fine.",

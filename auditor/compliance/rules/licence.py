@@ -95,6 +95,10 @@ def some_licence(s: Situation) -> Outcome:
     if headers or texts:
         where = place(headers[0]) if headers else f"{texts[0].path} ({texts[0].recognition.name or 'a licence'})"
         return warned(f"only by {where}; no card declares it", path)
+    for text in s.repository.texts:
+        for pointer in text.recognition.pointers:
+            if pointer.document == "license" and pointer.product in {s.policy.text_product, None}:
+                return warned(f"only by a link: {text.at(pointer.line)}: {quoted(pointer.quote)}", text.path)
     if not s.repository.claims.complete or s.repository.unread_texts:
         return unknown(f"not everything could be read: {problems(s)}", path)
     if card is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auditor.compliance.citing import place, quoted
@@ -21,6 +22,17 @@ _WARRANTY_CLAUSES = {"3", "4"}
 def said_of_weights(s: Situation, *kinds: Kind) -> tuple[Claim, ...]:
     """Return claims of some kinds about the weights or the whole repository."""
     return tuple(c for c in s.repository.claims.of(*kinds) if c.subject in {"weights", "repository"})
+
+
+def acceptance_recorded(s: Situation) -> Outcome:
+    """ACC-001: a person says when the agreement was accepted. A gate shows what users accept, and is quoted."""
+    said = a_person_must_say(s)
+    for card in s.repository.cards:
+        gate = card.extra_gated_prompt or card.extra_gated_heading or next(iter(card.extra_gated_fields), None)
+        if gate is not None:
+            where = f"{card.path}, line {gate.line}: {gate.key}"
+            return replace(said, evidence=f"{said.evidence}; {where} asks users to accept terms", path=card.path)
+    return said
 
 
 def no_teacher(s: Situation) -> Outcome:
