@@ -77,6 +77,19 @@ FILE_RULES = (
         fix="Rename the file.",
     ),
     FileRule(
+        id="FILE-005",
+        title="Metadata says one thing to every reader",
+        why="Duplicate keys, aliases, broken or oversized metadata are read differently by different tools, or not "
+        "at all.",
+        fix="Write the metadata plainly: each key once, no anchors or tags, UTF-8, front matter at line 1.",
+    ),
+    FileRule(
+        id="FILE-006",
+        title="Loading the model runs no code of the repository",
+        why="A config with auto_map makes loaders run Python from the repository when they are told to trust it.",
+        fix="Read that code before loading the model with it, or use an implementation that ships with the library.",
+    ),
+    FileRule(
         id="WVR-001",
         title="Waivers are valid",
         why="A waiver that has expired, or whose pinned file has changed, covers nothing any more.",

@@ -11,9 +11,7 @@ settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-goldens", action="store_true", help="rewrite tests/**/goldens from what is rendered now"
-    )
+    parser.addoption("--update-goldens", action="store_true", help="rewrite tests/**/goldens from what is rendered now")
 
 
 @pytest.fixture

@@ -53,9 +53,7 @@ def drifted(model: Model, *, cosine: float, seed: int = 99) -> Model:
 
 def safetensors_bytes(model: Model) -> bytes:
     """Write a model as one float32 safetensors file."""
-    return serialize(
-        {name: ("F32", w.shape, np.ascontiguousarray(w, "<f4").tobytes()) for name, w in model.items()}
-    )
+    return serialize({name: ("F32", w.shape, np.ascontiguousarray(w, "<f4").tobytes()) for name, w in model.items()})
 
 
 def write_model(model: Model, folder: Path, *, shards: int = 1) -> Path:
@@ -74,9 +72,7 @@ def write_model(model: Model, folder: Path, *, shards: int = 1) -> Path:
     return folder
 
 
-def make_sample(
-    seed: int, *, layers: int = 6, neurons: int = 32, hidden: int = 128, of: int = 1000
-) -> NeuronSample:
+def make_sample(seed: int, *, layers: int = 6, neurons: int = 32, hidden: int = 128, of: int = 1000) -> NeuronSample:
     """Draw the sampled neurons of a model directly."""
     rng = np.random.default_rng(seed)
     gate, up = rng.standard_normal((2, layers, neurons, hidden))

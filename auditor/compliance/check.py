@@ -13,7 +13,7 @@ from auditor.compliance.situation import assess
 from auditor.compliance.statements import WAIVER_RULE, Statements, parse_statements, statement_for
 from auditor.compliance.waivers import apply_waivers, pinned_paths, waiver_findings
 from auditor.errors import FileError
-from auditor.findings import FILE_RULES, Finding
+from auditor.findings import FILE_RULES, Finding, file_finding
 from auditor.sources import Blob
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from auditor.compliance.policy import Policy
     from auditor.compliance.situation import Profile, Situation
+    from auditor.compliance.values import Problem
     from auditor.formats import Container
     from auditor.lineage import Lineage
     from auditor.sources import Source, Unread
@@ -31,6 +32,8 @@ WAIVABLE_RULES = (*(rule.id for rule in FILE_RULES if rule.id != WAIVER_RULE), *
 
 ANSWERABLE_RULES = tuple(rule.id for rule in RULES if rule.answerable)
 """Rules that a person's statement can answer."""
+
+_PROBLEMS_SHOWN = 4
 
 _HASH_BLOCK = 8 * 1024 * 1024
 
@@ -92,7 +95,9 @@ def check_licence(  # noqa: PLR0913 (the parts of an audit, by keyword)
         _answered(finding, statements, names=names, today=today) if finding.status == "manual" else finding
         for finding in apply(situation)
     )
-    return LicenceCheck(situation=situation, findings=findings, unread=repository.unread)
+    return LicenceCheck(
+        situation=situation, findings=(*_metadata(repository.claims.problems), *findings), unread=repository.unread
+    )
 
 
 def waive(
@@ -107,6 +112,23 @@ def waive(
                 digests[info.path] = _sha256(Blob(source, info))
     waived = apply_waivers(findings, statements, subject_names=names, digests=digests, today=today)
     return waived + waiver_findings(statements, subject_names=names, today=today, findings=findings, digests=digests)
+
+
+def _metadata(problems: tuple[Problem, ...]) -> tuple[Finding, Finding]:
+    """Report what is wrong with metadata files (FILE-005), and code that they ask to run (FILE-006)."""
+    code = [problem for problem in problems if problem.code == "auto-map"]
+    others = [problem for problem in problems if problem.code != "auto-map"]
+    return _of_problems("FILE-005", others), _of_problems("FILE-006", code)
+
+
+def _of_problems(rule: str, problems: list[Problem]) -> Finding:
+    if not problems:
+        return file_finding(rule, "pass")
+    shown = [
+        f"{p.path}{f', line {p.line}' if p.line is not None else ''}: {p.message}" for p in problems[:_PROBLEMS_SHOWN]
+    ]
+    more = f"; and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
+    return replace(file_finding(rule, "warn", "; ".join(shown) + more), path=problems[0].path)
 
 
 def _answered(finding: Finding, statements: Statements, *, names: tuple[str, ...], today: date) -> Finding:

@@ -52,7 +52,7 @@ def explain(rule_id: str) -> str:
 
 
 def _page(title: str, parts: dict[str, str]) -> str:
-    lines = [title, ""]
+    lines = [*textwrap.wrap(title, width=80, subsequent_indent=" " * 11), ""]
     for label, text in parts.items():
         lines += textwrap.wrap(text, width=80, initial_indent=f"{label:<11}", subsequent_indent=" " * 11)
     return "\n".join(lines) + "\n\nThis is evidence and explanation, not legal advice.\n"

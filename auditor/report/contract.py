@@ -110,13 +110,14 @@ def exit_code(
 ) -> int:
     """Decide the exit code: 1 findings, 3 incomplete or inconclusive, else 0.
 
-    What could not be read is never 0, and neither is an audit in which nothing was tested. A test that was made
+    What could not be read or answered is never 0, and neither is an audit in which nothing was tested. A test that was made
     and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it.
     """
     if any(finding.status in _FAILING[fail_on] and not finding.waived_until for finding in findings):
         return EXIT_FINDINGS
     tested = any(candidate.rung is not None for candidate in lineage.candidates)
-    if unread or not tested or (lineage.verdict == "inconclusive" and fail_on_incomplete):
+    unanswered = any(finding.status == "unknown" for finding in findings)
+    if unread or unanswered or not tested or (lineage.verdict == "inconclusive" and fail_on_incomplete):
         return EXIT_INCOMPLETE
     return EXIT_OK
 

@@ -61,7 +61,8 @@ base_model: beomi/llama-2-ko-7b
 
 ## 한계
 
-이 모델은 영어와 한국어로만 시험되었으며 잘못되거나 편향된 내용을 생성할 수 있습니다. 의료나 법률에 관한 결정에 쓰지 마십시오.
+이 모델은 영어와 한국어로만 시험되었으며 잘못되거나 편향된 내용을 생성할 수 있습니다.
+의료나 법률에 관한 결정에 쓰지 마십시오.
 """
 CHINESE = """---
 license: apache-2.0
@@ -140,8 +141,8 @@ def test_the_agreement_in_a_folder_beside_a_card_that_says_other() -> None:
 @pytest.mark.parametrize("shown", [UNTESTED, DENIED], ids=["untested", "independent"])
 def test_a_model_with_the_architecture_of_llama_is_left_alone(shown: object) -> None:
     body = (
-        "# TinyLlama-1.1B\n\nWe adopted exactly the same architecture and tokenizer as Llama 2. TinyLlama can be plugged "
-        "into many open-source\nprojects built upon Llama. It is trained from scratch and open source.\n"
+        "# TinyLlama-1.1B\n\nWe adopted exactly the same architecture and tokenizer as Llama 2. TinyLlama can be "
+        "plugged into many open-source projects built upon Llama. It is trained from scratch and open source.\n"
     )
     files = {"README.md": card("license: apache-2.0\n", body), "tokenizer.model": bytes(499_723)}
     found = findings(situation(files, shown, names=("TinyLlama-1.1B-Chat-v1.0",)))  # type: ignore[arg-type]

@@ -169,3 +169,22 @@ def test_without_evidence_of_the_weights_nothing_about_descent_fails(work: Path)
     assert of(report, "LIC-001").status == "warn"
     assert of(report, "CARD-001").status == "warn"
     assert not [finding for finding in report.findings if finding.status == "fail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        ("README.md", "---\nlicense: mit\nlicense: llama2\n---\n", "FILE-005"),
+        ("README.md", "---\na: &a [x]\nb: *a\n---\n", "FILE-005"),
+        ("config.json", '{"model_type": "a", "model_type": "b"}', "FILE-005"),
+        ("config.json", "[" * 100_000, "FILE-005"),
+        ("config.json", '{"auto_map": {"AutoModel": "modeling.Model"}}', "FILE-006"),
+    ],
+)
+def test_what_is_wrong_with_metadata_is_a_finding(work: Path, name: str, content: str, rule: str) -> None:
+    assert of(audit(work), rule).status == "pass"
+    (work / "suspect" / name).write_text(content)
+    report = audit(work)
+    assert of(report, rule).status == "warn"
+    assert of(report, rule).path == name
+    assert report.lineage.verdict == "derived"  # the weights are audited all the same

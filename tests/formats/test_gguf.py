@@ -257,9 +257,7 @@ CASES = {
         build(pairs=[pair("k", U8, b"\1"), pair("l", U8, b"\1")]),
     ),
     "kv empty key": Case(meta("", U8, b"\1"), errors.BadName, "metadata key 0", meta("k", U8, b"\1")),
-    "kv key not utf8": Case(
-        meta(b"k\xff", U8, b"\1"), errors.NotText, "metadata key 0", meta("k\u00ff", U8, b"\1")
-    ),
+    "kv key not utf8": Case(meta(b"k\xff", U8, b"\1"), errors.NotText, "metadata key 0", meta("k\u00ff", U8, b"\1")),
     "kv key with NUL": Case(
         meta("general.alignment\0", U32, u32(64)), errors.BadName, "metadata key 0", meta("k", U32, u32(64))
     ),
@@ -350,9 +348,7 @@ CASES = {
     "bytes after an empty header": Case(
         build() + bytes(40) + b"x", errors.Hole, "bytes after the last tensor", build() + bytes(41)
     ),
-    "tensor dup name": Case(
-        two(32, names=("a", "a")), errors.DuplicateName, "tensor name", two(32, names=("a", "A"))
-    ),
+    "tensor dup name": Case(two(32, names=("a", "a")), errors.DuplicateName, "tensor name", two(32, names=("a", "A"))),
     "tensor name long": Case(
         build(records=[record("n" * 5000)], data=32),
         errors.LimitExceeded,
@@ -734,9 +730,7 @@ VALUES = st.dictionaries(
         st.booleans().map(lambda v: ("bool", v)),
         st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).map(lambda v: ("string", v)),
         st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=5).map(lambda v: ("array", v)),
-        st.lists(st.text(st.characters(codec="utf-8"), max_size=5), min_size=1, max_size=5).map(
-            lambda v: ("array", v)
-        ),
+        st.lists(st.text(st.characters(codec="utf-8"), max_size=5), min_size=1, max_size=5).map(lambda v: ("array", v)),
     ),
     max_size=5,
 )

@@ -105,9 +105,7 @@ REFUSED = {
         "index",
         b'{"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}',
     ),
-    "dup weight map": text_case(
-        b'{"weight_map":{},"weight_map":{}}', DuplicateName, "index", b'{"weight_map":{}}'
-    ),
+    "dup weight map": text_case(b'{"weight_map":{},"weight_map":{}}', DuplicateName, "index", b'{"weight_map":{}}'),
     "not json": text_case(b"weight_map: {}", BadJson, "index"),
     "empty file": text_case(b"", BadJson, "index"),
     "not utf8": text_case(b'{"weight_map":{"\xff":"a.safetensors"}}', NotText, "index"),

@@ -112,9 +112,7 @@ def test_a_common_mean_and_outlier_channels_fool_nothing() -> None:
 
 def by_length(sample: NeuronSample) -> NeuronSample:
     order = np.argsort(np.linalg.norm(sample.gate, axis=2), axis=1)[..., None]
-    return replace(
-        sample, gate=np.take_along_axis(sample.gate, order, 1), up=np.take_along_axis(sample.up, order, 1)
-    )
+    return replace(sample, gate=np.take_along_axis(sample.gate, order, 1), up=np.take_along_axis(sample.up, order, 1))
 
 
 def test_neurons_sorted_in_both_do_not_count() -> None:

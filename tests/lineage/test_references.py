@@ -80,9 +80,7 @@ def test_an_edited_sketch_is_refused(library: Path) -> None:
         load_reference("tiny", folder=library)
 
 
-@pytest.mark.parametrize(
-    "table", ["", "x", "reference = 1", "[reference.a]\ntitle = 1", "[reference]\na = 1", None]
-)
+@pytest.mark.parametrize("table", ["", "x", "reference = 1", "[reference.a]\ntitle = 1", "[reference]\na = 1", None])
 def test_a_broken_table_is_refused(library: Path, table: str | None) -> None:
     path = library / "references.toml"
     path.unlink() if table is None else path.write_text(table)

@@ -39,9 +39,7 @@ def test_tail_counts_every_permutation(n: int) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 16, 32, 64, 100, 169, 170])
 def test_tail_equals_the_rencontres_numbers(n: int) -> None:
     # Derangements by inclusion and exclusion: another formula than the recurrence that the code uses.
-    derangement = [
-        sum(Fraction((-1) ** i * factorial(m), factorial(i)) for i in range(m + 1)) for m in range(n + 1)
-    ]
+    derangement = [sum(Fraction((-1) ** i * factorial(m), factorial(i)) for i in range(m + 1)) for m in range(n + 1)]
     exactly = [comb(n, k) * derangement[n - k] for k in range(n + 1)]
     for k in range(n + 1):
         count = int(sum(exactly[k:]))
@@ -53,9 +51,7 @@ def test_tail_equals_the_rencontres_numbers(n: int) -> None:
 def test_tail_goes_far_below_what_a_float_holds() -> None:
     assert log10_fixed_point_tail(170)[170] == pytest.approx(-306.8606, abs=1e-3)
     assert log10_fixed_point_tail(400)[400] == pytest.approx(-868.806, abs=1e-2)
-    assert fisher([log10_fixed_point_tail(170)[170]] * 32) == pytest.approx(
-        -9819.5 + fisher_correction(32), abs=60
-    )
+    assert fisher([log10_fixed_point_tail(170)[170]] * 32) == pytest.approx(-9819.5 + fisher_correction(32), abs=60)
 
 
 def fisher_correction(m: int) -> float:

@@ -57,9 +57,7 @@ UNTESTED = Candidate(
     verdict="inconclusive",
     reason="hidden size 4096 is not the reference's 576: rows cannot be compared",
 )
-PASS = Finding(
-    id="FILE-001", status="pass", title="Every safetensors file beside an index is named in it", evidence=""
-)
+PASS = Finding(id="FILE-001", status="pass", title="Every safetensors file beside an index is named in it", evidence="")
 FAIL = Finding(
     id="FILE-002",
     status="fail",
@@ -72,9 +70,7 @@ FAIL = Finding(
 UNREAD = Unread(path="pytorch_model.bin", code="unsupported-format", reason="format: recognised but not read")
 
 
-def report(
-    lineage: Lineage, *, findings: tuple[Finding, ...] = (PASS,), unread: tuple[Unread, ...] = ()
-) -> Report:
+def report(lineage: Lineage, *, findings: tuple[Finding, ...] = (PASS,), unread: tuple[Unread, ...] = ()) -> Report:
     return Report(
         tool_version="0.1.0",
         target=Target(
@@ -96,9 +92,7 @@ def report(
 
 
 CASES = {
-    "derived": report(
-        Lineage(verdict="derived", best=DERIVED, candidates=(DERIVED, UNTESTED)), findings=(PASS, FAIL)
-    ),
+    "derived": report(Lineage(verdict="derived", best=DERIVED, candidates=(DERIVED, UNTESTED)), findings=(PASS, FAIL)),
     "independent": report(Lineage(verdict="independent", best=INDEPENDENT, candidates=(INDEPENDENT,))),
     "inconclusive": report(
         Lineage(verdict="inconclusive", reason=UNTESTED.reason, best=UNTESTED, candidates=(UNTESTED,)),
@@ -162,7 +156,7 @@ def test_a_real_report_satisfies_the_schema(tmp_path: Path) -> None:
     ("status", "fail_on", "expected"),
     [
         ("fail", "fail", 1), ("warn", "fail", 0), ("warn", "warn", 1), ("manual", "warn", 0), ("manual", "manual", 1),
-        ("fail", "never", 0), ("pass", "manual", 0), ("unknown", "fail", 0),
+        ("fail", "never", 0), ("pass", "manual", 0), ("unknown", "fail", 3), ("unknown", "never", 3),
     ],
 )  # fmt: skip
 def test_fail_on(status: str, fail_on: str, expected: int) -> None:
