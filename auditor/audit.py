@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from auditor import __version__
 from auditor.compliance import Profile, Situation, Statements, check_licence, load_policies, parse_config, waive
-from auditor.compliance.fix import plan
+from auditor.compliance.fixes.plan import plan
 from auditor.errors import FileError, LimitExceeded, TargetError, UsageError
 from auditor.findings import Finding, file_finding
 from auditor.fixing import look
@@ -35,7 +35,7 @@ from auditor.sources import FileInfo, MeteredSource, Range, Source, Unread, open
 if TYPE_CHECKING:
     from datetime import date
 
-    from auditor.compliance.fix import FixPlan
+    from auditor.compliance.fixes.plan import FixPlan
 
 _HASH_BLOCK = 8 * 1024 * 1024  # bytes hashed at a time: large enough to stream, small enough to hold
 

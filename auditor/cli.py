@@ -21,7 +21,7 @@ from auditor.escape import visible
 from auditor.writing import write_whole
 
 if TYPE_CHECKING:
-    from auditor.compliance.fix import FileChange
+    from auditor.compliance.fixes.plan import FileChange
     from auditor.report import Report
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.compliance.fix import SETTINGS, Folder, editable, reference
+from auditor.compliance.fixes.plan import SETTINGS, Folder, editable, reference
 from auditor.errors import FileError
 from auditor.lineage import list_references
 from auditor.sources import Blob
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from auditor.compliance import Situation
-    from auditor.compliance.fix import FileChange, FixPlan
+    from auditor.compliance.fixes.plan import FileChange, FixPlan
     from auditor.sources import Source
 
 

@@ -20,8 +20,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from auditor.compliance.license_text import Recognition, decode, recognise
-from auditor.compliance.notice import find_notice
+from auditor.compliance.texts.license_text import Recognition, decode, recognise
+from auditor.compliance.texts.notice import find_notice
 
 # What each label of a manifest means: kinds that are right, and the identifier where one is expected.
 EXPECTED: dict[str, tuple[frozenset[str], str | None]] = {

@@ -22,11 +22,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from auditor.compliance import load_policies
-from auditor.compliance.license_hashes import hash_table
-from auditor.compliance.normalize import Text
 from auditor.compliance.repository import read_repository
 from auditor.compliance.rules import apply
 from auditor.compliance.situation import assess
+from auditor.compliance.texts.license_hashes import hash_table
+from auditor.compliance.texts.normalize import Text
 from auditor.lineage import Candidate, Lineage
 from auditor.sources import BytesSource
 

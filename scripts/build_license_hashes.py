@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Rebuild the table of licence word hashes from the official texts.
 
-    python scripts/build_license_hashes.py OFFICIAL_DIR -o auditor/compliance/data/license_hashes.json
+    python scripts/build_license_hashes.py OFFICIAL_DIR -o auditor/compliance/texts/data/license_hashes.json
 
 OFFICIAL_DIR holds the files named in `TEXTS`, as their publisher ships them. The table carries no text: every
 word is a salted hash, one line of JSON for each clause, so that a change of the table can be reviewed by clause.
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.compliance.alignment import align, gram_starts, leftmost
-from auditor.compliance.license_hashes import FORMAT, gram_index, hexadecimal
-from auditor.compliance.normalize import Text, decode
+from auditor.compliance.texts.alignment import align, gram_starts, leftmost
+from auditor.compliance.texts.license_hashes import FORMAT, gram_index, hexadecimal
+from auditor.compliance.texts.normalize import Text, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auditor.compliance import RULES, Profile, load_policies
-from auditor.compliance.notice import LLAMA2_NOTICE
 from auditor.compliance.repository import read_repository
 from auditor.compliance.rules import apply
 from auditor.compliance.situation import assess
+from auditor.compliance.texts.notice import LLAMA2_NOTICE
 from auditor.formats import open_checkpoints
 from auditor.lineage import Candidate, Lineage, Relation
 from auditor.sources import BytesSource

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from auditor.compliance.claims.values import Problem
     from auditor.compliance.policy import Policy
     from auditor.compliance.situation import Profile, Situation
-    from auditor.compliance.values import Problem
     from auditor.formats import Container
     from auditor.lineage import Lineage
     from auditor.sources import Source, Unread

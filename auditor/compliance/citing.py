@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from auditor.escape import visible
 
 if TYPE_CHECKING:
-    from auditor.compliance.values import Claim
+    from auditor.compliance.claims.values import Claim
 
 
 def quoted(text: str, *, limit: int = 160) -> str:
@@ -26,7 +26,7 @@ def place(claim: Claim, *, limit: int = 160) -> str:
 
     Examples
     --------
-    >>> from auditor.compliance.values import Claim, Where
+    >>> from auditor.compliance.claims.values import Claim, Where
     >>> where = Where(path="README.md", line=2, key="license")
     >>> place(Claim(kind="license", value="mit", subject="weights", where=where))
     'README.md, line 2: license: "mit"'

@@ -8,16 +8,16 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditor.compliance.citing import place, quoted
-from auditor.compliance.licenses import parse_license
-from auditor.compliance.naming import check_name
-from auditor.compliance.notice import NoticeResult, NoticeSpec, find_notice
+from auditor.compliance.claims.licenses import parse_license
+from auditor.compliance.claims.naming import check_name
+from auditor.compliance.texts.notice import NoticeResult, NoticeSpec, find_notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auditor.compliance.license_text import Recognition
     from auditor.compliance.policy import Policy
     from auditor.compliance.repository import LegalText, Repository
+    from auditor.compliance.texts.license_text import Recognition
     from auditor.lineage import Candidate, Lineage
 
 

@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, get_args
 
-from auditor.compliance.families import family_of
-from auditor.compliance.hub_licenses import LicenseFamily
-from auditor.compliance.license_hashes import hash_table
-from auditor.compliance.naming import Family
-from auditor.compliance.notice import NoticeSpec
-from auditor.compliance.repoid import parse_repo_id
+from auditor.compliance.claims.families import family_of
+from auditor.compliance.claims.hub_licenses import LicenseFamily
+from auditor.compliance.claims.naming import Family
+from auditor.compliance.claims.repoid import parse_repo_id
+from auditor.compliance.texts.license_hashes import hash_table
+from auditor.compliance.texts.notice import NoticeSpec
 from auditor.errors import UsageError
 
 SHIPPED = ("llama2", "codellama")

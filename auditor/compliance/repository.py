@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from auditor.compliance.card import Card, parse_card
-from auditor.compliance.claims import Claims, gather
-from auditor.compliance.license_text import Recognition, decode, recognise
-from auditor.compliance.mergekit import MergeConfig, parse_mergekit
-from auditor.compliance.metadata import (
+from auditor.compliance.claims.card import Card, parse_card
+from auditor.compliance.claims.gather import Claims, gather
+from auditor.compliance.claims.mergekit import MergeConfig, parse_mergekit
+from auditor.compliance.claims.metadata import (
     AdapterConfig,
     GgufMetadata,
     ModelConfig,
@@ -19,6 +18,7 @@ from auditor.compliance.metadata import (
     parse_config,
     parse_gguf_metadata,
 )
+from auditor.compliance.texts.license_text import Recognition, decode, recognise
 from auditor.errors import FileError, LimitExceeded
 from auditor.limits import LIMITS
 from auditor.sources import Blob, Unread
@@ -26,7 +26,7 @@ from auditor.sources import Blob, Unread
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from auditor.compliance.repoid import RepoId
+    from auditor.compliance.claims.repoid import RepoId
     from auditor.formats import Container
     from auditor.sources import FileInfo, Source
 

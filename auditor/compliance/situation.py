@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from auditor.compliance.claims.families import family_of
+from auditor.compliance.claims.licenses import DeclaredLicense, parse_license
 from auditor.compliance.derivation import (
     Derivation,
     Notice,
@@ -16,13 +18,11 @@ from auditor.compliance.derivation import (
     find_notices,
     find_officials,
 )
-from auditor.compliance.families import family_of
-from auditor.compliance.license_links import find_pointers
-from auditor.compliance.licenses import DeclaredLicense, parse_license
-from auditor.compliance.normalize import Text
+from auditor.compliance.texts.license_links import find_pointers
+from auditor.compliance.texts.normalize import Text
 
 if TYPE_CHECKING:
-    from auditor.compliance.claims import Claim
+    from auditor.compliance.claims.gather import Claim
     from auditor.compliance.policy import Policy
     from auditor.compliance.repository import Repository
     from auditor.lineage import Lineage

@@ -110,8 +110,8 @@ def exit_code(
 ) -> int:
     """Decide the exit code: 1 findings, 3 incomplete or inconclusive, else 0.
 
-    What could not be read or answered is never 0, and neither is an audit in which nothing was tested. A test that was made
-    and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it.
+    What could not be read or answered is never 0, and neither is an audit in which nothing was tested. A test that
+    was made and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it.
     """
     if any(finding.status in _FAILING[fail_on] and not finding.waived_until for finding in findings):
         return EXIT_FINDINGS

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auditor.compliance.license_hashes import hash_table
-from auditor.compliance.notice import LLAMA2_NOTICE
 from auditor.compliance.policy import SHIPPED, Policy, load_policies, load_policy
+from auditor.compliance.texts.license_hashes import hash_table
+from auditor.compliance.texts.notice import LLAMA2_NOTICE
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:

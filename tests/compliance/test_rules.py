@@ -31,10 +31,10 @@ from repokit import (
 
 from auditor.compliance import RULES, Rule
 from auditor.compliance.explain import explain
-from auditor.compliance.license_hashes import hash_table
-from auditor.compliance.license_text import Recognition, Span
 from auditor.compliance.repository import LegalText
 from auditor.compliance.rules import apply
+from auditor.compliance.texts.license_hashes import hash_table
+from auditor.compliance.texts.license_text import Recognition, Span
 from auditor.errors import UsageError
 from auditor.findings import FILE_RULES
 

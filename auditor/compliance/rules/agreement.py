@@ -10,8 +10,8 @@ from auditor.compliance.rules.base import Outcome, failed, not_applicable, passe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from auditor.compliance.license_text import Recognition
     from auditor.compliance.situation import Official, Situation
+    from auditor.compliance.texts.license_text import Recognition
 
 WHOLE = ("exact", "appended")
 DAMAGED = ("altered", "truncated", "look-alike")

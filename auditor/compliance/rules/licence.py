@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from auditor.compliance.citing import place, quoted
-from auditor.compliance.licenses import known_license, parse_license
+from auditor.compliance.claims.licenses import known_license, parse_license
 from auditor.compliance.rules.base import Outcome, failed, not_applicable, passed, unknown, warned
 
 if TYPE_CHECKING:

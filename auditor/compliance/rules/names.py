@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditor.compliance.citing import place, quoted
-from auditor.compliance.families import family_of
-from auditor.compliance.naming import check_name, check_org
+from auditor.compliance.claims.families import family_of
+from auditor.compliance.claims.naming import check_name, check_org
 from auditor.compliance.rules.base import Outcome, failed, not_applicable, passed, warned
 from auditor.compliance.rules.promises import said_of_weights
 from auditor.compliance.situation import Derivation
@@ -15,7 +15,7 @@ from auditor.compliance.situation import Derivation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auditor.compliance.naming import LlamaMention
+    from auditor.compliance.claims.naming import LlamaMention
     from auditor.compliance.situation import Situation
 
 _TITLE: Final = 100  # characters; a longer first heading is a sentence

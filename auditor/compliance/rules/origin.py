@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditor.compliance.citing import place, quoted
-from auditor.compliance.families import family_of
-from auditor.compliance.licenses import known_license, merge_terms, parse_license
-from auditor.compliance.naming import OFFICIAL_ORGS
-from auditor.compliance.repoid import parse_repo_id
+from auditor.compliance.claims.families import family_of
+from auditor.compliance.claims.licenses import known_license, merge_terms, parse_license
+from auditor.compliance.claims.naming import OFFICIAL_ORGS
+from auditor.compliance.claims.repoid import parse_repo_id
 from auditor.compliance.rules.base import Outcome, failed, not_applicable, passed, unknown, warned
 from auditor.compliance.rules.licence import problems
 from auditor.compliance.situation import Derivation
 
 if TYPE_CHECKING:
-    from auditor.compliance.claims import Claim
-    from auditor.compliance.licenses import DeclaredLicense
-    from auditor.compliance.metadata import GgufMetadata
+    from auditor.compliance.claims.gather import Claim
+    from auditor.compliance.claims.licenses import DeclaredLicense
+    from auditor.compliance.claims.metadata import GgufMetadata
     from auditor.compliance.situation import Situation
 
 _MULTIMODAL: Final = ("llava", "vision", "clip", "blip", "video", "audio", "speech", "multimodal", "vlm")

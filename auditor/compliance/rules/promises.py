@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auditor.compliance.citing import place, quoted
-from auditor.compliance.families import family_of
-from auditor.compliance.licenses import NO_OSI_REASON
+from auditor.compliance.claims.families import family_of
+from auditor.compliance.claims.licenses import NO_OSI_REASON
 from auditor.compliance.rules.agreement import DAMAGED
 from auditor.compliance.rules.base import Outcome, a_person_must_say, failed, not_applicable, passed, warned
 from auditor.compliance.situation import Derivation
 
 if TYPE_CHECKING:
-    from auditor.compliance.claims import Claim, Kind
+    from auditor.compliance.claims.gather import Claim, Kind
     from auditor.compliance.situation import Situation
 
 _WARRANTY_CLAUSES = {"3", "4"}

@@ -7,15 +7,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from auditor.compliance.citing import quoted
-from auditor.compliance.prose.markdown import read_markdown
+from auditor.compliance.claims.prose.markdown import read_markdown
 from auditor.compliance.rules.agreement import WHOLE, differences
 from auditor.compliance.rules.base import Outcome, failed, not_applicable, passed, unknown, warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from auditor.compliance.card import Card
-    from auditor.compliance.prose.markdown import Sentence
+    from auditor.compliance.claims.card import Card
+    from auditor.compliance.claims.prose.markdown import Sentence
     from auditor.compliance.repository import LegalText
     from auditor.compliance.situation import Official, Situation
 

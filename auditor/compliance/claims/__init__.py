@@ -1,0 +1,1 @@
+"""What a repository says of itself: card, configs, headers, names and prose, each claim with its place."""
