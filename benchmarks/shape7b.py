@@ -7,15 +7,16 @@ index are those of a real one, so a scan costs what it costs on the real thing.
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from auditor.lineage import dump_sketch, resolve_references
 from auditor.lineage.sample import sample_index
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 HIDDEN, NEURONS, LAYERS, VOCABULARY = 4096, 11008, 32, 32000
@@ -66,3 +67,18 @@ def write(folder: Path, *, seed: int, drift_from: int | None = None, cosine: flo
                     out.write((rows.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes())
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     return folder
+
+
+def main() -> None:
+    """Write a base, its sketch, a derivative at row cosine .5 and an independent model below a folder."""
+    work = Path(sys.argv[1])
+    write(work / "base", seed=1)
+    write(work / "tuned", seed=2, drift_from=1, cosine=0.5)
+    write(work / "other", seed=3)
+    # Not by `auditor sketch`, which would hash 13.5 GB of zeros for the origin.
+    (base,) = resolve_references((str(work / "base"),))
+    (work / "base.sketch").write_bytes(dump_sketch(base, tool_version="0"))
+
+
+if __name__ == "__main__":
+    main()

@@ -166,7 +166,7 @@ def detection_limit(found: AlignedNeurons, *, log10_alpha: float) -> float | Non
     """Smallest row cosine that this comparison would have found, had every layer kept it.
 
     Takes the similarities between neurons of different position as noise, writes a cosine on the diagonal, and
-    looks for the smallest that reaches the threshold (layers in place), to one hundredth of its value.
+    looks for the smallest that reaches the threshold (layers in place), to two hundredths of its value.
 
     Parameters
     ----------
@@ -188,10 +188,10 @@ def detection_limit(found: AlignedNeurons, *, log10_alpha: float) -> float | Non
         log10_p = bonferroni(fisher(tail[fixed_points(similarity, usable)]), COMBINATIONS)
         return log10_p <= log10_alpha
 
-    low, high = 1e-4, 1.0
+    low, high = 1e-3, 1.0
     if not reaches(high):
         return None
-    while high / low > 1.01:
+    while high / low > 1.02:
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if reaches(middle) else (middle, high)
     return high

@@ -166,8 +166,10 @@ def _rows(directions: NDArray[np.float32], log_length: NDArray[np.float32]) -> N
     _check(bool(np.isfinite(directions).all()), "rows that are not finite")
     _check(bool((log_length < _LONGEST).all()), "lengths that are not finite")  # -inf is an empty row
     length = np.exp(log_length.astype(np.float64)) / np.sqrt(directions.shape[-1])
+    rows = np.empty(directions.shape, dtype=np.float32)
     with np.errstate(over="ignore", under="ignore"):  # beyond float32 a row is infinite or zero: not usable
-        return np.asarray(directions * length[..., None], dtype=np.float32)
+        np.multiply(directions, length[..., None], out=rows, casting="same_kind")
+    return rows
 
 
 def _origin(text: str, path: str) -> tuple[FileInfo, ...]:

@@ -252,6 +252,9 @@ def fixed_points(similarity: Floats, usable: NDArray[np.bool_]) -> Ints:
     """
     n = similarity.shape[-1]
     shuffled = _derangement(n)
+    if usable.all():
+        column = shuffled[assignment(similarity[:, :, shuffled])]
+        return np.asarray((column == np.arange(n)).sum(axis=1))
     # Rows taken out are matched among themselves: any other match would cost more than all the rest can gain.
     pair = usable[:, :, None] & usable[:, None, :]
     neither = ~usable[:, :, None] & ~usable[:, None, :]
