@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import derive
 import pytest
 import smollm2
+import twelve
 from repokit import LIMITATIONS, MEANT_FOR_LLAMA_3, NOTICE, agreement, card
 
 from auditor.audit import Options, scan
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auditor.findings import Finding
+    from auditor.report import Report
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -87,3 +89,32 @@ def test_an_over_claim_on_unrelated_weights_warns(tmp_path: Path, model: derive.
     assert verdict == "independent"
     assert statuses(found) == {"OVR-001": "warn"}
     assert "README.md, line 3: base_model" in found["OVR-001"].evidence
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, model: derive.Model) -> Path:
+    """The twelve repositories with two real layers of SmolLM2 in each, and the shipped sketch as the reference."""
+    layers = {name: w for name, w in derive.restacked(model, [3, 17]).items() if ".layers." in name}
+    folder = tmp_path_factory.mktemp("desk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twelve, "derivative", lambda: derive.fine_tuned(layers, change=0.2, seed=4))
+        patch.setattr(twelve, "unrelated", lambda: derive.unrelated(layers, seed=5))
+        for name, kind in twelve.KINDS.items():
+            kind.build(folder / name.replace(" ", "-"))
+    for name, text in twelve.POLICIES.items():
+        (folder / name).write_text(text.replace("base-*", "smollm2-*", 1))
+    return folder
+
+
+@pytest.mark.parametrize("name", twelve.KINDS)
+def test_the_twelve_repositories_on_real_weights(desk: Path, name: str) -> None:
+    kind = twelve.KINDS[name]
+    report: Report = scan(str(desk / name.replace(" ", "-")), Options(policies=(str(desk / kind.policy),)))
+    assert report.lineage.verdict == kind.verdict
+    assert twelve.by_status(report) == {
+        "fail": twelve.said(kind.fails),
+        "warn": twelve.said(kind.warns),
+        "manual": set(twelve.SPOKEN) if kind.bound else set(),
+        "unknown": set(),
+    }
+    assert report.exit_code == kind.exit_code
