@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 COMBINATIONS = 3
 """Ways in which layers are combined, the best of which is taken: see `combine_layers`."""
 
-_BLOCK = 16  # layers in one matrix product: bounds memory at a few tens of MB, whatever the model's depth
+_ROWS = 512  # rows in one matrix product: bounds memory at a few tens of MB, whatever the depth of the model
 _REPEATED = 1.0 - 1e-6  # cosine above which two neurons of a layer count as copies of each other
 _SORTED_LOG10_P = -6.0  # order that follows size this surely was made, not trained
 
@@ -87,9 +87,10 @@ def aligned_neurons(reference: NeuronSample, target: NeuronSample) -> AlignedNeu
     cosine = np.full((r_count, t_count), np.nan)
     lowest = np.full((r_count, t_count), np.nan)
     noise = np.zeros((min(r_count, t_count), n, n))
-    for t in range(0, t_count, _BLOCK):
+    step = _layers_at_once(n)
+    for t in range(0, t_count, step):
         target_block = _directions(target, t)
-        for r in range(0, r_count, _BLOCK):
+        for r in range(0, r_count, step):
             similarity, ok = _similarity(_directions(reference, r), target_block)
             here = np.s_[r : r + similarity.shape[0], t : t + similarity.shape[1]]
             batch = similarity.shape[:2]
@@ -153,8 +154,9 @@ def order_is_informative(sample: NeuronSample) -> bool:
     normal approximation, which is a guard, not a verdict: it can only take this test's say away.
     """
     log10_p = []
-    for at in range(0, len(sample.layers), _BLOCK):
-        gate, up = sample.gate[at : at + _BLOCK], sample.up[at : at + _BLOCK]
+    step = _layers_at_once(len(sample.index))
+    for at in range(0, len(sample.layers), step):
+        gate, up = sample.gate[at : at + step], sample.up[at : at + step]
         units, _ = unit_rows(gate)
         along = np.einsum("lnd,ld->ln", units, units.mean(axis=1), dtype=np.float64)
         sizes = (log_length(gate), log_length(up), along)
@@ -197,10 +199,15 @@ def detection_limit(found: AlignedNeurons, *, log10_alpha: float) -> float | Non
     return high
 
 
+def _layers_at_once(neurons: int) -> int:
+    return max(1, _ROWS // max(1, neurons))
+
+
 def _directions(sample: NeuronSample, start: int) -> tuple[Units, Units, Bools]:
     """Return unit rows of gate and up of a block of layers, and which neurons can be told apart."""
-    gate, gate_ok = unit_rows(sample.gate[start : start + _BLOCK])
-    up, up_ok = unit_rows(sample.up[start : start + _BLOCK])
+    stop = start + _layers_at_once(len(sample.index))
+    gate, gate_ok = unit_rows(sample.gate[start:stop])
+    up, up_ok = unit_rows(sample.up[start:stop])
     alike = (gate @ gate.swapaxes(1, 2) > _REPEATED) & (up @ up.swapaxes(1, 2) > _REPEATED)
     repeated = (alike & ~np.eye(alike.shape[1], dtype=bool)).any(axis=2)
     return gate, up, gate_ok & up_ok & ~repeated
