@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditor.errors import TargetError
 from auditor.limits import LIMITS
-from auditor.sources.base import Blob, BytesSource, FileInfo, Range, Source, Unread
+from auditor.sources.base import Blob, BytesSource, FileInfo, OnDisk, Range, Source, Unread
 from auditor.sources.local import LocalSource
 from auditor.sources.metered import MeteredSource
 
@@ -19,6 +19,7 @@ __all__ = [
     "FileInfo",
     "LocalSource",
     "MeteredSource",
+    "OnDisk",
     "Range",
     "Source",
     "Unread",

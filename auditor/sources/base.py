@@ -47,6 +47,21 @@ class Unread:
         return cls(path=error.file, code=error.code, reason=error.reason)
 
 
+class OnDisk(NamedTuple):
+    """Where a file lies on this machine, for whole-file passes that map it.
+
+    Attributes
+    ----------
+    path : str
+        Absolute, without links.
+    identity : tuple of int
+        Device, inode, size, time of modification and of change (ns): what must be the same before and after.
+    """
+
+    path: str
+    identity: tuple[int, int, int, int, int]
+
+
 class Range(NamedTuple):
     """Bytes `start` up to, not including, `stop`."""
 
@@ -91,6 +106,9 @@ class Source(Protocol):
         FileError
             When not every byte of every range can be returned. Short answers do not exist.
         """
+
+    def on_disk(self, path: str) -> OnDisk | None:
+        """Say where a file lies on this machine; None where it does not."""
 
 
 def check_ranges(path: str, ranges: Iterable[Range], *, size: int) -> None:
@@ -175,6 +193,10 @@ class BytesSource:
         data = self._contents[path]
         check_ranges(path, ranges, size=len(data))
         return [data[start:stop] for start, stop in ranges]
+
+    def on_disk(self, path: str) -> OnDisk | None:  # noqa: ARG002
+        """See `Source.on_disk`."""
+        return None
 
     def blob(self, path: str) -> Blob:
         """Open one file for a parser."""

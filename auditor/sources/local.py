@@ -22,7 +22,7 @@ from auditor.errors import (
 )
 from auditor.escape import visible
 from auditor.limits import LIMITS
-from auditor.sources.base import FileInfo, Unread, check_ranges
+from auditor.sources.base import FileInfo, OnDisk, Unread, check_ranges
 from auditor.sources.hfcache import is_blob
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ class LocalSource:
         finally:
             os.close(descriptor)
         return out
+
+    def on_disk(self, path: str) -> OnDisk | None:
+        """See `Source.on_disk`."""
+        return OnDisk(str(self._real[path]), tuple(self._identity[path]))
 
     @staticmethod
     def _check(path: str, descriptor: int, expected: _Identity) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auditor.sources.base import FileInfo, Range, Source, Unread
+    from auditor.sources.base import FileInfo, OnDisk, Range, Source, Unread
 
 
 class MeteredSource:
@@ -55,3 +55,7 @@ class MeteredSource:
         self.requests += len(parts)
         self.bytes_read += sum(map(len, parts))
         return parts
+
+    def on_disk(self, path: str) -> OnDisk | None:
+        """See `Source.on_disk`."""
+        return self._source.on_disk(path)
