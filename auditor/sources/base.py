@@ -59,7 +59,7 @@ class OnDisk(NamedTuple):
     """
 
     path: str
-    identity: tuple[int, int, int, int, int]
+    identity: tuple[int, ...]
 
 
 class Range(NamedTuple):
