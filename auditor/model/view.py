@@ -60,6 +60,10 @@ class ModelView:
         """Return every tensor whose place in the model is known."""
         return tuple(self._tensors.values())
 
+    def places(self) -> tuple[tuple[int | None, str, TensorEntry], ...]:
+        """Return every tensor whose place is known, with its layer and role."""
+        return tuple((layer, role, entry) for (layer, role), entry in self._tensors.items())
+
     def tensor(self, layer: int | None, role: str) -> TensorEntry:
         """Return the entry behind a role.
 

@@ -56,10 +56,13 @@ class OnDisk(NamedTuple):
         Absolute, without links.
     identity : tuple of int
         Device, inode, size, time of modification and of change (ns): what must be the same before and after.
+    linked : bool
+        The target holds a symbolic link to it.
     """
 
     path: str
     identity: tuple[int, ...]
+    linked: bool = False
 
 
 class Range(NamedTuple):

@@ -87,6 +87,7 @@ class LocalSource:
             raise TargetError(f"{self.uri}: cannot be opened: {_os_reason(error)}") from error
         self._real: dict[str, Path] = {}
         self._identity: dict[str, _Identity] = {}
+        self._linked: set[str] = set()
         self._refused: list[Unread] = []
         if stat.S_ISDIR(status.st_mode):
             self._walk()
@@ -127,7 +128,7 @@ class LocalSource:
 
     def on_disk(self, path: str) -> OnDisk | None:
         """See `Source.on_disk`."""
-        return OnDisk(str(self._real[path]), tuple(self._identity[path]))
+        return OnDisk(str(self._real[path]), tuple(self._identity[path]), linked=path in self._linked)
 
     @staticmethod
     def _check(path: str, descriptor: int, expected: _Identity) -> None:
@@ -182,6 +183,7 @@ class LocalSource:
         status = real.stat() if inside or is_blob(real, root=self._root) else None
         if status and not stat.S_ISDIR(status.st_mode):
             self._admit(path, real, status)
+            self._linked.add(path)
         elif not (inside and self._is_walked(real)):
             # The link as the artifact spells it: the path behind it would tell about this machine.
             raise UnsafePath(file=path, field="symbolic link", actual=_label(str(Path(entry.path).readlink())))
