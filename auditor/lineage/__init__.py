@@ -5,7 +5,7 @@ from __future__ import annotations
 from auditor.lineage.ladder import compare
 from auditor.lineage.references import list_references, resolve_references
 from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
-from auditor.lineage.verdict import Candidate, LayerMatch, Lineage, Relation, judge
+from auditor.lineage.verdict import Candidate, LayerMatch, Lineage, Relation, judge, settle_copies
 
 __all__ = [
     "Candidate",
@@ -18,5 +18,6 @@ __all__ = [
     "judge",
     "list_references",
     "resolve_references",
+    "settle_copies",
     "sketch_model",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 DERIVED_LOG10_P = -12.0
 """At or below this, after all corrections, the target shares descent with the reference."""
@@ -168,6 +171,28 @@ def judge(candidates: tuple[Candidate, ...], *, complete: bool, unplaced: float 
         # References of another width cannot have been fine-tuned into this model; they are listed, not counted.
         return Lineage(verdict="independent", best=best, candidates=ranked)
     return Lineage(verdict="inconclusive", reason=reason, best=best, candidates=ranked)
+
+
+def settle_copies(lineage: Lineage, *, models: Collection[str], references: Mapping[str, str]) -> Lineage:
+    """Turn the verdict on a copy into `identical` where every value of every tensor is known to be equal.
+
+    Parameters
+    ----------
+    lineage : Lineage
+    models : collection of str
+        Weights digests of the models in the target.
+    references : mapping of str to str
+        Weights digests of references, by name.
+    """
+    best = lineage.best
+    if best is None or best.relation is None or best.relation.kind != "copy":
+        return lineage
+    same = next((c for c in lineage.candidates if references.get(c.reference) in models and c.relation), None)
+    if same is None:
+        return lineage
+    same = replace(same, verdict="identical")
+    others = tuple(c for c in lineage.candidates if (c.reference, c.model) != (same.reference, same.model))
+    return replace(lineage, verdict="identical", best=same, candidates=(same, *others))
 
 
 def _strength(candidate: Candidate) -> tuple[int, float, float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from modelkit import make_sample
 from auditor.errors import BadReference
 from auditor.formats.serialize import serialize
 from auditor.lineage.aligned import aligned_neurons
-from auditor.lineage.sketch import Sketch, dump_sketch, load_sketch
+from auditor.lineage.sketch import Provenance, Sketch, dump_sketch, load_sketch
 from auditor.lineage.stats import log_length, unit_rows
 from auditor.sources import BytesSource, FileInfo
 
@@ -29,6 +30,7 @@ def load(data: bytes) -> Sketch:
 def test_round_trip() -> None:
     back = load(DATA)
     assert (back.name, back.seed, back.origin, back.license) == ("tiny", 3, ORIGIN, "apache-2.0")
+    assert (back.tool_version, back.sha256) == ("1", hashlib.sha256(DATA).hexdigest())
     assert back.sample.layers == SKETCH.sample.layers
     assert back.sample.neurons == SKETCH.sample.neurons
     assert (back.sample.index == SKETCH.sample.index).all()
@@ -43,6 +45,23 @@ def test_round_trip() -> None:
 def test_same_sketch_same_bytes() -> None:
     assert dump_sketch(SKETCH, tool_version="1") == DATA
     assert dump_sketch(load(DATA), tool_version="1")[:200] == DATA[:200]
+
+
+def test_what_a_build_adds_is_kept_and_optional() -> None:
+    hub = replace(ORIGIN[0], digest_source="hub")
+    bare = FileInfo(path="m/b.gguf", size=9)
+    norms = {"attn_norm": np.random.default_rng(0).standard_normal((6, 128)).astype(np.float32)}
+    provenance = Provenance(repo="org/m", revision="ab" * 20, pinned=True, weights=None)
+    full = replace(SKETCH, origin=(hub, bare), norms=norms, provenance=provenance)
+    data = dump_sketch(full, tool_version="1")
+    back = load(data)
+    assert (back.origin, back.provenance, back.tool_version) == ((hub, bare), provenance, "1")
+    assert back.norms is not None
+    assert list(back.norms) == ["attn_norm"]
+    assert (back.norms["attn_norm"] == norms["attn_norm"]).all()
+    assert dump_sketch(full, tool_version="1") == data
+    assert (load(DATA).norms, load(DATA).provenance) == (None, None)
+    assert b"provenance" not in DATA
 
 
 def test_a_stored_reference_finds_what_the_full_one_finds() -> None:
@@ -97,6 +116,15 @@ def test_benign_twin_of_the_broken_ones() -> None:
         ({}, {"origin": "{}"}),
         ({}, {"origin": "[1]"}),
         ({}, {"origin": '[{"path": "a"}]'}),
+        ({}, {"origin": '[{"path": "a", "size": 1, "sha256": "ab"}]'}),
+        ({}, {"origin": '[{"path": "a", "size": "1", "sha256": null}]'}),
+        ({}, {"origin": '[{"path": "a", "size": 1, "sha256": null, "digest_source": "me"}]'}),
+        ({}, {"provenance": "[]"}),
+        ({}, {"provenance": "{}"}),
+        ({}, {"provenance": '{"repo": 1, "revision": null, "weights": null, "pinned": true}'}),
+        ({}, {"provenance": '{"repo": null, "revision": null, "weights": null, "pinned": 1}'}),
+        ({"mlp_norm": ("F32", (2, 3), bytes(24))}, {}),
+        ({"mlp_norm": ("F32", (2, 4), np.full(8, np.nan, "<f4").tobytes())}, {}),
     ],
 )
 def test_broken_sketches_are_refused(
