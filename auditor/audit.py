@@ -1,43 +1,35 @@
-"""The pipeline, on one screen: source, checkpoints, lineage, report."""
+"""The pipeline, on one screen: source, checkpoints, lineage, licence, digests, report."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from auditor import __version__
 from auditor.compliance import Profile, Situation, Statements, check_licence, load_policies, parse_config, waive
-from auditor.compliance.fixes.plan import plan
-from auditor.errors import FileError, LimitExceeded, TargetError, UsageError
+from auditor.digests.files import FileDigests, Hashing, digest_files
+from auditor.digests.layout import tensor_layouts
+from auditor.digests.weights import weights_digest
+from auditor.errors import FileError, LimitExceeded, UsageError
 from auditor.findings import Finding, file_finding
-from auditor.fixing import look
 from auditor.formats import Checkpoints, Container, open_checkpoints
 from auditor.limits import LIMITS
-from auditor.lineage import (
-    Candidate,
-    Lineage,
-    Sketch,
-    compare,
-    dump_sketch,
-    judge,
-    resolve_references,
-    sketch_model,
-)
+from auditor.lineage import Candidate, Lineage, Sketch, compare, judge, resolve_references, settle_copies
 from auditor.model import ModelView, model_views, unplaced_share
 from auditor.report import Coverage, FailOn, Report, Target, exit_code
-from auditor.sources import FileInfo, MeteredSource, Range, Source, Unread, open_source
+from auditor.sources import FileInfo, MeteredSource, Source, Unread, open_source
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from auditor.compliance.fixes.plan import FixPlan
+    from auditor.compliance import Policy
 
-_HASH_BLOCK = 8 * 1024 * 1024  # bytes hashed at a time: large enough to stream, small enough to hold
+Digests = Literal["known", "files", "tensors"]
+"""Which digests an audit has: those that the source knows, also of every file, also of the values of every tensor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +54,8 @@ class Options:
         Mildest status of a finding that makes the exit code 1.
     fail_on_incomplete : bool
         An inconclusive verdict makes the exit code 3.
+    digests : {"known", "files", "tensors"}
+        "files" and "tensors" read every byte of the target, while the audit goes on.
     """
 
     against: tuple[str, ...] = ()
@@ -72,6 +66,40 @@ class Options:
     config: str | None = None
     fail_on: FailOn = "fail"
     fail_on_incomplete: bool = False
+    digests: Digests = "known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """A report, and what it came from.
+
+    Attributes
+    ----------
+    report : Report
+    source : Source
+    policies : tuple of Policy
+    references : tuple of Sketch
+    statements : Statements
+    digests : FileDigests
+        Of `Options.digests`.
+    situation : Situation or None
+        What the licence part found to apply; None without it.
+    containers : tuple of Container
+    """
+
+    report: Report
+    source: Source
+    policies: tuple[Policy, ...]
+    references: tuple[Sketch, ...]
+    statements: Statements
+    digests: FileDigests
+    situation: Situation | None
+    containers: tuple[Container, ...]
+
+    @property
+    def reference_digests(self) -> dict[str, str | None]:
+        """Names of the references, and the sha256 of their sketch files; None for those made in passing."""
+        return {reference.name: reference.sha256 for reference in self.references}
 
 
 def scan(target: str, options: Options | None = None) -> Report:
@@ -88,120 +116,47 @@ def scan(target: str, options: Options | None = None) -> Report:
     TargetError, UsageError, BadReference
         When the audit cannot begin. What cannot be read within a target is part of the report instead.
     """
-    options = options or Options()
-    today = datetime.now(tz=UTC).date()
-    started = time.perf_counter()
-    source = MeteredSource(open_source(target))
-    found = _examine(target, source, options, today)
-    return Report(
-        tool_version=__version__,
-        target=Target(uri=source.uri, kind=source.kind, revision=source.revision, files=source.files()),
-        lineage=found.weights.lineage,
-        findings=tuple(sorted(found.findings, key=lambda finding: finding.id)),
-        coverage=Coverage(
-            unread=found.unread,
-            bytes_read=source.bytes_read,
-            requests=source.requests,
-            seconds=time.perf_counter() - started,
-        ),
-        exit_code=exit_code(
-            lineage=found.weights.lineage,
-            findings=found.findings,
-            unread=found.unread,
-            fail_on=options.fail_on,
-            fail_on_incomplete=options.fail_on_incomplete,
-        ),
-    )
+    return audit(target, options).report
 
 
-def sketch(target: str, *, name: str, seed: int = 0, license: str | None = None) -> bytes:  # noqa: A002
-    """Make a reference of a model: the bytes of a sketch file.
+def audit(target: str, options: Options | None = None, *, hashing: Hashing | None = None) -> Audit:
+    """Audit a target, and keep what the report was made from.
 
     Parameters
     ----------
-    target : str
-        Folder or file that holds one model, all of it readable.
-    name : str
-        What the reference is called.
-    seed : int
-        Of the sampled neurons.
-    license : str, optional
-        Licence of the model, as an SPDX id or Hub name.
-
-    Raises
-    ------
-    TargetError
-        When the target holds no model, several, or one that cannot be read whole.
-    """
-    source = open_source(target)
-    checkpoints = open_checkpoints(source)
-    models, unread = _models(source, checkpoints)
-    if unread:
-        raise TargetError(f"{target}: cannot be read whole: {unread[0].path}: {unread[0].reason}")
-    if len(models) != 1:
-        found = ", ".join(model.container.files[0] for model in models) or "none with gated MLP blocks"
-        raise TargetError(f"{target}: one model is needed for a reference, found: {found}")
-    sizes = {info.path: info.size for info in source.files()}
-    try:
-        origin = tuple(_digest(source, path, sizes[path]) for path in models[0].container.files)
-        made = sketch_model(models[0], name=name, seed=seed, origin=origin, license=license)
-    except FileError as error:
-        raise TargetError(f"{target}: cannot be read whole: {error}") from error
-    return dump_sketch(made, tool_version=__version__)
-
-
-def plan_fixes(target: str, options: Options | None = None) -> FixPlan:
-    """Audit a local folder, and plan the changes that a program may make to put it right. Nothing is written.
-
-    Parameters
-    ----------
-    target : str
-        Folder.
-    options : Options, optional
-        With `config`, no new `auditor.toml` is planned.
+    target, options
+        See `scan`.
+    hashing : Hashing, optional
+        Of the target, and perhaps under way, which `Options.digests` says whether and how to begin.
 
     Raises
     ------
     TargetError, UsageError, BadReference
-        When the audit cannot begin, or the target is no local folder.
     """
-    options = replace(options or Options(), licence=True)
+    options = options or Options()
     today = datetime.now(tz=UTC).date()
-    source = open_source(target)
-    if source.kind != "local" or not Path(target).is_dir():
-        raise TargetError(f"{target}: only a local folder can be put right")
-    found = _examine(target, source, options, today)
-    if found.situation is None:
-        raise UsageError("no licence policy to put the target right by")
-    weights = [file for container in found.weights.containers for file in container.files]
-    folder = look(source, Path(target), found.situation, weights=weights, config=options.config)
-    return plan(found.situation, found.findings, today=today, folder=folder, unread=found.unread)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """What an audit found, before it is reported or put right."""
-
-    weights: _Weights
-    situation: Situation | None
-    findings: tuple[Finding, ...]
-    unread: tuple[Unread, ...]
-
-
-def _examine(target: str, source: Source, options: Options, today: date) -> _Found:
+    started = time.perf_counter()
+    hashing = hashing or Hashing(open_source(target))
+    source = MeteredSource(hashing.source)
+    if options.digests == "files":
+        hashing.start()
     references = resolve_references(options.against)
     policies = load_policies(options.policies) if options.licence else ()
     statements = _statements(options.config, today)
-    names = _names(target)
+    names = (target, Path(target).resolve().name)  # what the user calls it: as typed, and the last part of its path
 
-    weights = _weigh(source, references)
-    unread, findings, situation = weights.unread, weights.findings, None
+    checkpoints = open_checkpoints(source)
+    models, unread = _models(source, checkpoints)
+    if options.digests == "tensors":
+        _start_hashing_tensors(hashing, checkpoints, models)
+    weights = _weigh(checkpoints, models, unread, references)
+    findings, unread, situation = weights.findings, [*weights.unread], None
     if policies:
         check = check_licence(
             source,
-            weights.containers,
+            checkpoints.containers,
             lineage=weights.lineage,
-            has_weights=weights.has_model,
+            has_weights=bool(models),
             policies=policies,
             profile=options.profile,
             strict=options.strict,
@@ -209,12 +164,40 @@ def _examine(target: str, source: Source, options: Options, today: date) -> _Fou
             statements=statements,
             today=today,
         )
-        unread, findings, situation = unread + check.unread, findings + check.findings, check.situation
-    return _Found(
-        weights=weights,
+        findings, situation = findings + check.findings, check.situation
+        unread += check.unread
+    digests = hashing.result()
+    lineage = _settle(weights.lineage, models, digests, references, options.against)
+    unread = list(dict.fromkeys([*unread, *digests.unread]))
+    findings = waive(source, findings, statements, names=names, today=today, known=digests.files)
+    report = Report(
+        tool_version=__version__,
+        target=Target(uri=source.uri, kind=source.kind, revision=source.revision, files=_files(source, digests)),
+        lineage=lineage,
+        findings=tuple(sorted(findings, key=lambda finding: finding.id)),
+        coverage=Coverage(
+            unread=tuple(unread),
+            bytes_read=source.bytes_read + digests.bytes_read,
+            requests=source.requests,
+            seconds=time.perf_counter() - started,
+        ),
+        exit_code=exit_code(
+            lineage=lineage,
+            findings=findings,
+            unread=tuple(unread),
+            fail_on=options.fail_on,
+            fail_on_incomplete=options.fail_on_incomplete,
+        ),
+    )
+    return Audit(
+        report=report,
+        source=hashing.source,
+        policies=policies,
+        references=references,
+        statements=statements,
+        digests=digests,
         situation=situation,
-        findings=waive(source, findings, statements, names=names, today=today),
-        unread=unread,
+        containers=checkpoints.containers,
     )
 
 
@@ -223,15 +206,13 @@ class _Weights:
     """What the weights show, before anything that is written about them is read."""
 
     lineage: Lineage
-    containers: tuple[Container, ...]
-    has_model: bool
     findings: tuple[Finding, ...]
     unread: tuple[Unread, ...]
 
 
-def _weigh(source: Source, references: tuple[Sketch, ...]) -> _Weights:
-    checkpoints = open_checkpoints(source)
-    models, unread = _models(source, checkpoints)
+def _weigh(
+    checkpoints: Checkpoints, models: list[ModelView], unread: list[Unread], references: tuple[Sketch, ...]
+) -> _Weights:
     candidates: list[Candidate] = []
     for model, reference in itertools.product(models, references):
         try:
@@ -241,8 +222,6 @@ def _weigh(source: Source, references: tuple[Sketch, ...]) -> _Weights:
     unread = list(dict.fromkeys(unread))
     return _Weights(
         lineage=judge(tuple(candidates), complete=not unread, unplaced=unplaced_share(checkpoints.containers, models)),
-        containers=checkpoints.containers,
-        has_model=bool(models),
         findings=(*checkpoints.findings, _finite_values(candidates)),
         unread=tuple(unread),
     )
@@ -264,6 +243,51 @@ def _models(source: Source, checkpoints: Checkpoints) -> tuple[list[ModelView], 
     return models[: LIMITS.models], unread
 
 
+def _start_hashing_tensors(hashing: Hashing, checkpoints: Checkpoints, models: list[ModelView]) -> None:
+    try:
+        layouts = tensor_layouts(checkpoints.containers, models)
+    except FileError:  # of a model whose row order cannot be known; whoever reads its rows says so
+        layouts = {}
+    hashing.start(layouts)
+
+
+def _settle(
+    lineage: Lineage,
+    models: list[ModelView],
+    digests: FileDigests,
+    references: tuple[Sketch, ...],
+    against: tuple[str, ...],
+) -> Lineage:
+    """Tell a copy whose every value is equal from one that was only sampled, where all values were hashed."""
+    if lineage.best is None or lineage.best.relation is None or lineage.best.relation.kind != "copy":
+        return lineage
+    own = {found for model in models if (found := weights_digest(model, digests.tensors))}
+    if not own:
+        return lineage
+    known = {r.name: r.provenance.weights for r in references if r.provenance and r.provenance.weights}
+    known |= {name: digest for name in against if name not in known for digest in _weights_of(name)}
+    return settle_copies(lineage, models=own, references=known)
+
+
+def _weights_of(name: str) -> tuple[str, ...]:
+    """Weights digest of a reference that was given as a model on this machine."""
+    if not Path(name).exists():
+        return ()
+    source = open_source(name)
+    checkpoints = open_checkpoints(source)
+    models, _ = _models(source, checkpoints)
+    if len(models) != 1:  # a sketch, or several models: none that the name alone stands for
+        return ()
+    done = digest_files(source, models[0].container.files, tensors=tensor_layouts([models[0].container], models))
+    digest = weights_digest(models[0], done.tensors)
+    return (digest,) if digest else ()
+
+
+def _files(source: Source, digests: FileDigests) -> tuple[FileInfo, ...]:
+    known = {info.path: info for info in digests.files}
+    return tuple(known.get(info.path, info) for info in source.files())
+
+
 def _statements(config: str | None, today: date) -> Statements:
     if config is None:
         return Statements()
@@ -274,21 +298,9 @@ def _statements(config: str | None, today: date) -> Statements:
     return parse_config(data, file=config, today=today)
 
 
-def _names(target: str) -> tuple[str, ...]:
-    """Return what the user calls the target: as typed, and the last part of its path."""
-    return (target, Path(target).resolve().name)
-
-
 def _finite_values(candidates: list[Candidate]) -> Finding:
     broken = sorted({name for candidate in candidates for name in candidate.nonfinite})
     if broken:
         more = f" and {len(broken) - 5} more tensors" if len(broken) > 5 else ""
         return file_finding("FILE-003", "warn", f"NaN or infinity in {', '.join(broken[:5])}{more}")
     return file_finding("FILE-003", "pass" if any(candidate.rung for candidate in candidates) else "n/a")
-
-
-def _digest(source: Source, path: str, size: int) -> FileInfo:
-    digest = hashlib.sha256()
-    for start in range(0, size, _HASH_BLOCK):
-        digest.update(source.read(path, [Range(start, min(start + _HASH_BLOCK, size))])[0])
-    return FileInfo(path=path, size=size, sha256=digest.hexdigest(), digest_source="computed")

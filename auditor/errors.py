@@ -17,9 +17,12 @@ class AuditError(Exception):
     ----------
     code : str
         Stable reason code in kebab case, the same in every output format.
+    names_code : bool
+        The command line shows the code before the message.
     """
 
     code: ClassVar[str] = "audit-error"
+    names_code: ClassVar[bool] = False
 
 
 class UsageError(AuditError):
@@ -265,6 +268,95 @@ class BadAlignment(FileError):
     """Not a usable alignment."""
 
     code = "bad-alignment"
+
+
+class RangeIgnored(FileError):
+    """The server does not answer with the bytes that were asked for."""
+
+    code = "range-ignored"
+
+
+class ServerMismatch(FileError):
+    """The server contradicts what it said of it before."""
+
+    code = "server-mismatch"
+
+
+class Undelivered(FileError):
+    """The server did not deliver it."""
+
+    code = "undelivered"
+
+
+class HubError(TargetError):
+    """A repository of the Hub cannot be audited."""
+
+    code = "hub"
+
+
+class BadRepoId(HubError):
+    """No name that a repository or revision can have. Nothing was asked of any server."""
+
+    code = "hub-repo-id"
+
+
+class GatedRepo(HubError):
+    """The repository is given only to those who accepted its terms."""
+
+    code = "hub-gated"
+
+
+class MissingRepo(HubError):
+    """There is no such repository, or none that the token in use may see: the Hub does not tell these apart."""
+
+    code = "hub-missing"
+
+
+class RenamedRepo(HubError):
+    """The repository has another name now. The audit does not go on under a name that nobody typed.
+
+    Parameters
+    ----------
+    message : str
+    new_name : str
+        The name that the server gives.
+    """
+
+    code = "hub-renamed"
+
+    def __init__(self, message: str, *, new_name: str) -> None:
+        self.new_name = new_name
+        super().__init__(message)
+
+
+class MissingRevision(HubError):
+    """The repository has no such branch, tag or commit."""
+
+    code = "hub-revision"
+
+
+class EmptyRepo(HubError):
+    """The repository holds no files."""
+
+    code = "hub-empty"
+
+
+class HubOffline(HubError):
+    """Offline mode is on, and the local cache does not hold what is needed."""
+
+    code = "hub-offline"
+
+
+class HubUnreachable(HubError):
+    """The server cannot be reached, or gives no usable answer."""
+
+    code = "hub-unreachable"
+
+
+class HubMismatch(HubError):
+    """The server contradicts itself about the repository, or answers for another one."""
+
+    code = "hub-mismatch"
 
 
 def _first_line(cls: type[FileError]) -> str:

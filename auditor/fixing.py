@@ -1,15 +1,18 @@
-"""Where a plan of fixes meets the disk: what it must know before, and writing it down after."""
+"""Putting a folder right: an audit, a plan of changes, and writing them down."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.compliance.fixes.plan import SETTINGS, Folder, editable, reference
-from auditor.errors import FileError
+from auditor.audit import Options, audit
+from auditor.compliance.fixes.plan import SETTINGS, Folder, editable, plan, reference
+from auditor.errors import FileError, TargetError, UsageError
 from auditor.lineage import list_references
-from auditor.sources import Blob
+from auditor.sources import Blob, open_source
 from auditor.writing import check_unchanged, locked, write_whole
 
 if TYPE_CHECKING:
@@ -20,7 +23,36 @@ if TYPE_CHECKING:
     from auditor.sources import Source
 
 
-def look(source: Source, root: Path, situation: Situation, *, weights: Collection[str], config: str | None) -> Folder:
+def plan_fixes(target: str, options: Options | None = None) -> FixPlan:
+    """Audit a local folder, and plan the changes that a program may make to put it right. Nothing is written.
+
+    Parameters
+    ----------
+    target : str
+        Folder.
+    options : Options, optional
+        With `config`, no new `auditor.toml` is planned.
+
+    Raises
+    ------
+    TargetError, UsageError, BadReference
+        When the audit cannot begin, or the target is no local folder.
+    """
+    options = replace(options or Options(), licence=True)
+    if not Path(target).is_dir():
+        open_source(target)  # says what is wrong where there is no such target at all
+        raise TargetError(f"{target}: only a local folder can be put right")
+    found = audit(target, options)
+    if found.situation is None:
+        raise UsageError("no licence policy to put the target right by")
+    weights = [file for container in found.containers for file in container.files]
+    folder = _look(found.source, Path(target), found.situation, weights=weights, config=options.config)
+    report = found.report
+    today = datetime.now(tz=UTC).date()
+    return plan(found.situation, report.findings, today=today, folder=folder, unread=report.coverage.unread)
+
+
+def _look(source: Source, root: Path, situation: Situation, *, weights: Collection[str], config: str | None) -> Folder:
     """Read what a plan may change, and find out what it may not.
 
     Parameters
@@ -67,14 +99,14 @@ def _settings(root: Path, config: str | None) -> str | None:
     return None
 
 
-def apply_fixes(root: Path, plan: FixPlan) -> tuple[tuple[str, int], ...]:
+def apply_fixes(root: Path, changes: FixPlan) -> tuple[tuple[str, int], ...]:
     """Write every change of a plan, each file whole or not at all.
 
     Parameters
     ----------
     root : Path
         The folder that the plan was made for.
-    plan : FixPlan
+    changes : FixPlan
 
     Returns
     -------
@@ -87,10 +119,10 @@ def apply_fixes(root: Path, plan: FixPlan) -> tuple[tuple[str, int], ...]:
         When a file is a link, changed since the audit, or cannot be written. All are looked at before the first is
         written.
     """
-    for change in plan.changes:
+    for change in changes.changes:
         check_unchanged(_place(root, change), change.path, old=change.old)
     written = []
-    for change in plan.changes:
+    for change in changes.changes:
         path = _place(root, change) / change.path
         write_whole(path, change.new)
         written.append((str(path), len(change.new)))

@@ -6,8 +6,12 @@ import os
 import stat
 import tempfile
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from auditor.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -29,6 +33,22 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         if made is not None:
             made.unlink(missing_ok=True)
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file that was not there, with these permissions from the first byte on.
+
+    Raises
+    ------
+    UsageError
+        When there is something of that name, or it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
@@ -78,6 +98,16 @@ def check_unchanged(root: Path, path: str, *, old: bytes | None) -> None:
         raise UsageError(f"{path}: cannot be read: {error.strerror}: nothing was written") from error
     if now != old:
         raise UsageError(f"{path}: it changed since it was audited: nothing was written")
+
+
+def inside(target: str, paths: Iterable[Path | None]) -> tuple[str, ...]:
+    """Return those of our own files that lie in a target folder, as paths inside it."""
+    root = Path(target)
+    if not root.is_dir():
+        return ()
+    root = root.resolve()
+    resolved = [path.parent.resolve() / path.name for path in paths if path is not None]
+    return tuple(path.relative_to(root).as_posix() for path in resolved if path.is_relative_to(root))
 
 
 def _umask() -> int:

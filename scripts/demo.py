@@ -1,11 +1,12 @@
-"""Show the tool at work: make five targets from a real model, audit each, and check what is said of them.
+"""Show the tool at work: audit five targets made from a real model, sign one audit, verify it, and refuse a forgery.
 
     make demo                            # or: python scripts/demo.py
 
 The targets are made with numpy from SmolLM2-135M-Instruct: a re-sharded copy with renamed files, a stand-in for a
 fine-tune (every weight moved by noise), a model with layers dropped and one stacked, an unrelated model of the same
 shape, norms and row lengths, and a relicensed derivative with a wrong notice, for which SmolLM2 stands in as a base
-under the Llama 2 licence (scripts/demo_policy.toml). They stay in .cache/demo/.
+under the Llama 2 licence (scripts/demo_policy.toml). They stay in .cache/demo/, with a key, an attestation of the
+re-sharded copy, and a copy of that in which one bit of one weight is another.
 """
 
 from __future__ import annotations
@@ -86,8 +87,33 @@ def main() -> int:
         wrong += not right
         expected = target.verdict + (f", failing {', '.join(sorted(target.fails))}" if target.fails else "")
         print(f"expected {expected}: {'right' if right else 'WRONG'}\n")
-    print(f"{len(TARGETS) - wrong} of {len(TARGETS)} answers right, {time.perf_counter() - started:.0f} s in all")
+    wrong += sign_and_verify()
+    answers = len(TARGETS) + 1
+    print(f"{answers - wrong} of {answers} answers right, {time.perf_counter() - started:.0f} s in all")
     print("the targets are in .cache/demo/; try .venv/bin/auditor scan .cache/demo/copied")
+    return wrong
+
+
+def sign_and_verify() -> bool:
+    """Sign the audit of a copy, verify it offline, change one bit of one weight, and see that refused."""
+    shutil.copytree(FOLDER / "copied", FOLDER / "tampered")
+    with (FOLDER / "tampered" / "weights-2.safetensors").open("r+b") as file:
+        file.seek(-1000, 2)
+        (byte,) = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))
+    steps = (
+        (0, "keygen", "--output", "demo", "--no-passphrase"),
+        (0, "attest", "copied", "--output", "copied.sigstore.json", "--key", "demo.key"),
+        (0, "verify", "copied.sigstore.json", "copied", "--key", "demo.pub"),
+        (1, "verify", "copied.sigstore.json", "tampered", "--key", "demo.pub"),
+    )
+    wrong = False
+    for code, *arguments in steps:
+        print("$", shlex.join(["auditor", *arguments]), flush=True)
+        done = subprocess.run([sys.executable, "-m", "auditor", *arguments], check=False, cwd=FOLDER)
+        wrong |= done.returncode != code
+        print(f"expected exit {code}: {'right' if done.returncode == code else 'WRONG'}\n", flush=True)
     return wrong
 
 

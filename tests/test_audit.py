@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelkit import drifted, make_model, safetensors_bytes, write_model
 
-from auditor.audit import Options, scan, sketch
+from auditor.audit import Options, scan
+from auditor.enrolling import sketch
 from auditor.errors import TargetError
 from auditor.limits import Limits
 

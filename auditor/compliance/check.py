@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +10,8 @@ from auditor.compliance.rules import RULES, apply
 from auditor.compliance.situation import assess
 from auditor.compliance.statements import WAIVER_RULE, Statements, parse_statements, statement_for
 from auditor.compliance.waivers import apply_waivers, pinned_paths, waiver_findings
-from auditor.errors import FileError
+from auditor.digests.files import digest_files
 from auditor.findings import FILE_RULES, Finding, file_finding
-from auditor.sources import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from auditor.compliance.situation import Profile, Situation
     from auditor.formats import Container
     from auditor.lineage import Lineage
-    from auditor.sources import Source, Unread
+    from auditor.sources import FileInfo, Source, Unread
 
 WAIVABLE_RULES = (*(rule.id for rule in FILE_RULES if rule.id != WAIVER_RULE), *(rule.id for rule in RULES))
 """Rules that a waiver can name."""
@@ -34,8 +31,6 @@ ANSWERABLE_RULES = tuple(rule.id for rule in RULES if rule.answerable)
 """Rules that a person's statement can answer."""
 
 _PROBLEMS_SHOWN = 4
-
-_HASH_BLOCK = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +96,26 @@ def check_licence(  # noqa: PLR0913 (the parts of an audit, by keyword)
 
 
 def waive(
-    source: Source, findings: tuple[Finding, ...], statements: Statements, *, names: tuple[str, ...], today: date
+    source: Source,
+    findings: tuple[Finding, ...],
+    statements: Statements,
+    *,
+    names: tuple[str, ...],
+    today: date,
+    known: Sequence[FileInfo] = (),
 ) -> tuple[Finding, ...]:
-    """Apply waivers to all findings of an audit, and add the finding about the waivers themselves (WVR-001)."""
+    """Apply waivers to all findings of an audit, and add the finding about the waivers themselves (WVR-001).
+
+    Parameters
+    ----------
+    known : sequence of FileInfo
+        Files whose digests were computed already. A pinned file that is not among them is hashed here; a pin that
+        cannot be checked does not hold.
+    """
     wanted = set(pinned_paths(statements, findings, subject_names=names))
-    digests = {}
-    for info in source.files():
-        if info.path in wanted:
-            with suppress(FileError):  # a pin that cannot be checked does not hold
-                digests[info.path] = _sha256(Blob(source, info))
+    digests = {info.path: info.sha256 for info in known if info.path in wanted and info.sha256}
+    if missing := wanted.difference(digests):
+        digests |= {info.path: info.sha256 for info in digest_files(source, missing).files if info.sha256}
     waived = apply_waivers(findings, statements, subject_names=names, digests=digests, today=today)
     return waived + waiver_findings(statements, subject_names=names, today=today, findings=findings, digests=digests)
 
@@ -143,10 +149,3 @@ def _answered(finding: Finding, statements: Statements, *, names: tuple[str, ...
             finding, status="fail", evidence=f"stated not to be met: {said}", fix="Meet the duty, or stop the use."
         )
     return replace(finding, evidence=f"the statement has expired: {said}")
-
-
-def _sha256(blob: Blob) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, blob.size, _HASH_BLOCK):
-        digest.update(blob.read(start, min(_HASH_BLOCK, blob.size - start)))
-    return digest.hexdigest()

@@ -96,7 +96,7 @@ def test_report_to_a_file(work: Path) -> None:
     ("arguments", "says"),
     [
         (("scan", "tunde"), "tunde: no such file or folder; did you mean tuned?"),
-        (("scan", "org/name"), "org/name: no such file or folder (Hub repositories are not read by this version)"),
+        (("scan", "org/na--me"), "org/na--me: no such file or folder"),
         (("scan", "s3://bucket/x"), "s3: targets are not supported"),
         (("scan", "tuned", "-a", "smollm2-135m-instrukt"), "did you mean smollm2-135m-instruct?"),
         (("scan", "tuned", "-a", "base/model.safetensors.index.json"), "cannot be read whole"),

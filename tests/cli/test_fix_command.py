@@ -254,7 +254,8 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
 
 
 def test_nothing_is_written_when_one_file_changed(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from auditor.audit import Options, plan_fixes  # noqa: PLC0415 (heavy; the other tests run it in a process)
+    from auditor.audit import Options  # noqa: PLC0415 (heavy; the other tests run it in a process)
+    from auditor.fixing import plan_fixes  # noqa: PLC0415
 
     monkeypatch.chdir(work)
     found = plan_fixes("tuned", Options(against=("base.sketch",), policies=("policy.toml",)))

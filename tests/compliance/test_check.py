@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from modelkit import drifted, make_model, write_model
 
-from auditor.audit import Options, scan, sketch
+from auditor.audit import Options, scan
+from auditor.enrolling import sketch
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:

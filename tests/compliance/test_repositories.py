@@ -12,7 +12,8 @@ import pytest
 from modelkit import write_model
 from twelve import BASE, KINDS, POLICIES, SPOKEN, by_status, finding, said
 
-from auditor.audit import Options, scan, sketch
+from auditor.audit import Options, scan
+from auditor.enrolling import sketch
 
 if TYPE_CHECKING:
     from pathlib import Path

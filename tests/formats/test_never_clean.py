@@ -11,7 +11,8 @@ import pytest
 from ggufkit import gguf_bytes, llama_gguf
 from modelkit import make_model, safetensors_bytes, write_model
 
-from auditor.audit import Options, scan, sketch
+from auditor.audit import Options, scan
+from auditor.enrolling import sketch
 from auditor.limits import LIMITS
 
 if TYPE_CHECKING:

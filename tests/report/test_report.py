@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 from modelkit import drifted, make_model, write_model
 
-from auditor.audit import Options, scan, sketch
+from auditor.audit import Options, scan
+from auditor.enrolling import sketch
 from auditor.findings import Finding
 from auditor.lineage import Candidate, LayerMatch, Lineage, Relation
 from auditor.report import RENDERERS, Coverage, Report, Target, exit_code

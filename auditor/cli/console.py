@@ -1,0 +1,146 @@
+"""What the commands have in common at the terminal: errors as one line, reports, progress, secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Self
+
+import typer
+
+from auditor.errors import AuditError, UsageError
+from auditor.escape import visible
+from auditor.limits import LIMITS
+from auditor.writing import write_whole
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from auditor.cli.options import Format
+    from auditor.report import Report
+
+EXIT_REFUSED, EXIT_USAGE = 1, 2
+"""Of `verify`: the attestation does not hold; it cannot be asked."""
+
+
+class errors:  # noqa: N801 (used as a statement)
+    """Turn an `AuditError` into one line on standard error and exit code 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, AuditError):
+            say(error)
+            raise typer.Exit(2) from None
+
+
+def say(error: AuditError) -> None:
+    """Show an error on one line of standard error."""
+    code = f"{error.code}: " if error.names_code else ""
+    typer.echo(f"auditor: {code}{visible(str(error), limit=4000)}", err=True)
+
+
+class Progress:
+    """A line on standard error, where that is a terminal, for what takes longer than a second."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = 0.0
+        self._started = time.monotonic()
+        self._live = sys.stderr.isatty()
+        self._drawn = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many bytes are done; at most ten times a second."""
+        now = time.monotonic()
+        if self._live and now - self._started > 1 and now - self._shown > 0.1:
+            self._shown = now
+            self._drawn = True
+            sys.stderr.write(f"\r\x1b[K{self._what} {done / 1e9:.1f} of {total / 1e9:.1f} GB")
+            sys.stderr.flush()
+
+
+def emit(report: Report, format_: Format, output: Path | None) -> None:
+    """Write a report where it was asked for."""
+    from auditor.report import RENDERERS
+
+    text = RENDERERS[format_](report)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_whole(output, text.encode())
+        typer.echo(f"{report.lineage.verdict}, exit {report.exit_code}; report in {visible(str(output))}", err=True)
+
+
+def echo_json(value: object) -> None:
+    """Print JSON in ASCII, so that no control or bidirectional character stands raw."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def config_file(given: Path | None) -> str | None:
+    """Return the user's settings: those named, else `auditor.toml` of the folder the command runs in."""
+    if given is None:
+        given = Path("auditor.toml")
+        if not given.is_file():
+            return None
+    return str(given)
+
+
+def in_ci() -> bool:
+    """Say whether this runs in continuous integration."""
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def read_passphrase(descriptor: int | None, *, prompt: str, confirm: bool = False) -> bytes:
+    """Read a passphrase from a file descriptor, or ask for it without showing it.
+
+    Raises
+    ------
+    UsageError
+        When the descriptor cannot be read, or there is nobody to ask.
+    """
+    if descriptor is not None:
+        try:
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                return file.read(4096).split(b"\n")[0].removesuffix(b"\r")
+        except OSError as error:
+            raise UsageError(f"--passphrase-fd {descriptor}: cannot be read: {error.strerror}") from error
+    if not sys.stdin.isatty():
+        raise UsageError("a passphrase is needed, and there is no terminal to ask at: give --passphrase-fd")
+    answer: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
+    return answer.encode()
+
+
+def read_short(path: Path) -> bytes:
+    """Read a file that the user names: a key, a trust configuration.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be read, or is longer than such files are.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LIMITS.key_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > LIMITS.key_bytes:
+        raise UsageError(f"{path}: more than {LIMITS.key_bytes} bytes: no key, and no trust configuration")
+    return data
+
+
+def quit_with(code: int) -> NoReturn:
+    """End the command."""
+    raise typer.Exit(code)
