@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,16 +17,18 @@ from auditor.digests.weights import weights_digest
 from auditor.errors import FileError, LimitExceeded, UsageError
 from auditor.findings import Finding, file_finding
 from auditor.formats import Checkpoints, Container, open_checkpoints
+from auditor.library import Library, gather
 from auditor.limits import LIMITS
-from auditor.lineage import Candidate, Lineage, Sketch, compare, judge, resolve_references, settle_copies
+from auditor.lineage import Candidate, Lineage, SampleReader, Sketch, compare, judge, settle_copies
 from auditor.model import ModelView, model_views, unplaced_share
 from auditor.report import Coverage, FailOn, Report, Target, exit_code
-from auditor.sources import FileInfo, MeteredSource, Source, Unread, open_source
+from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, open_source
 
 if TYPE_CHECKING:
     from datetime import date
 
     from auditor.compliance import Policy
+    from auditor.enrolling import Notify
 
 Digests = Literal["known", "files", "tensors"]
 """Which digests an audit has: those that the source knows, also of every file, also of the values of every tensor."""
@@ -56,6 +58,10 @@ class Options:
         An inconclusive verdict makes the exit code 3.
     digests : {"known", "files", "tensors"}
         "files" and "tensors" read every byte of the target, while the audit goes on.
+    max_bytes : int, optional
+        Bytes of the target that may be read beside hashing; what would take more is left unread, and said so.
+    build_references : bool
+        A reference that is needed and not on this machine is made from its repository, where that can be reached.
     """
 
     against: tuple[str, ...] = ()
@@ -67,6 +73,8 @@ class Options:
     fail_on: FailOn = "fail"
     fail_on_incomplete: bool = False
     digests: Digests = "known"
+    max_bytes: int | None = None
+    build_references: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +127,9 @@ def scan(target: str, options: Options | None = None) -> Report:
     return audit(target, options).report
 
 
-def audit(target: str, options: Options | None = None, *, hashing: Hashing | None = None) -> Audit:
+def audit(
+    target: str, options: Options | None = None, *, hashing: Hashing | None = None, notify: Notify | None = None
+) -> Audit:
     """Audit a target, and keep what the report was made from.
 
     Parameters
@@ -127,7 +137,9 @@ def audit(target: str, options: Options | None = None, *, hashing: Hashing | Non
     target, options
         See `scan`.
     hashing : Hashing, optional
-        Of the target, and perhaps under way, which `Options.digests` says whether and how to begin.
+        Of the target, and perhaps under way; `Options.digests` says whether and how to begin.
+    notify : callable, optional
+        Told what takes a while beside the target itself.
 
     Raises
     ------
@@ -137,10 +149,9 @@ def audit(target: str, options: Options | None = None, *, hashing: Hashing | Non
     today = datetime.now(tz=UTC).date()
     started = time.perf_counter()
     hashing = hashing or Hashing(open_source(target))
-    source = MeteredSource(hashing.source)
+    source = MeteredSource(hashing.source, max_bytes=options.max_bytes)
     if options.digests == "files":
         hashing.start()
-    references = resolve_references(options.against)
     policies = load_policies(options.policies) if options.licence else ()
     statements = _statements(options.config, today)
     names = (target, Path(target).resolve().name)  # what the user calls it: as typed, and the last part of its path
@@ -149,7 +160,8 @@ def audit(target: str, options: Options | None = None, *, hashing: Hashing | Non
     models, unread = _models(source, checkpoints)
     if options.digests == "tensors":
         _start_hashing_tensors(hashing, checkpoints, models)
-    weights = _weigh(checkpoints, models, unread, references)
+    library = gather(source, models, options.against, build=options.build_references, notify=notify)
+    weights = _weigh(checkpoints, models, unread, library)
     findings, unread, situation = weights.findings, [*weights.unread], None
     if policies:
         check = check_licence(
@@ -167,9 +179,10 @@ def audit(target: str, options: Options | None = None, *, hashing: Hashing | Non
         findings, situation = findings + check.findings, check.situation
         unread += check.unread
     digests = hashing.result()
-    lineage = _settle(weights.lineage, models, digests, references, options.against)
+    lineage = _settle(weights.lineage, models, digests, library.references, options.against)
     unread = list(dict.fromkeys([*unread, *digests.unread]))
     findings = waive(source, findings, statements, names=names, today=today, known=digests.files)
+    counted = hashing.source if isinstance(hashing.source, Counting) else None
     report = Report(
         tool_version=__version__,
         target=Target(uri=source.uri, kind=source.kind, revision=source.revision, files=_files(source, digests)),
@@ -177,8 +190,8 @@ def audit(target: str, options: Options | None = None, *, hashing: Hashing | Non
         findings=tuple(sorted(findings, key=lambda finding: finding.id)),
         coverage=Coverage(
             unread=tuple(unread),
-            bytes_read=source.bytes_read + digests.bytes_read,
-            requests=source.requests,
+            bytes_read=(counted.http_bytes if counted else source.bytes_read) + digests.bytes_read,
+            requests=counted.http_requests if counted else source.requests,
             seconds=time.perf_counter() - started,
         ),
         exit_code=exit_code(
@@ -193,7 +206,7 @@ def audit(target: str, options: Options | None = None, *, hashing: Hashing | Non
         report=report,
         source=hashing.source,
         policies=policies,
-        references=references,
+        references=library.references,
         statements=statements,
         digests=digests,
         situation=situation,
@@ -210,18 +223,24 @@ class _Weights:
     unread: tuple[Unread, ...]
 
 
-def _weigh(
-    checkpoints: Checkpoints, models: list[ModelView], unread: list[Unread], references: tuple[Sketch, ...]
-) -> _Weights:
-    candidates: list[Candidate] = []
-    for model, reference in itertools.product(models, references):
+def _weigh(checkpoints: Checkpoints, models: list[ModelView], unread: list[Unread], library: Library) -> _Weights:
+    candidates: list[Candidate] = list(library.known)
+    pairs = [] if library.known else list(itertools.product(models, library.references))
+    readers = {model: SampleReader(model) for model in models}
+    for model, reference in pairs:
         try:
-            candidates.append(compare(model, reference, tests=len(models) * len(references)))
+            candidates.append(compare(readers[model], reference, tests=len(pairs)))
         except FileError as error:
             unread.append(Unread.from_error(error))
     unread = list(dict.fromkeys(unread))
+    lineage = judge(
+        tuple(candidates),
+        complete=not unread,
+        unplaced=unplaced_share(checkpoints.containers, models),
+        lacking=library.lacking,
+    )
     return _Weights(
-        lineage=judge(tuple(candidates), complete=not unread, unplaced=unplaced_share(checkpoints.containers, models)),
+        lineage=replace(lineage, supporting=library.supporting(models, lineage)),
         findings=(*checkpoints.findings, _finite_values(candidates)),
         unread=tuple(unread),
     )

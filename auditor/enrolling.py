@@ -1,4 +1,4 @@
-"""Making references: a sketch of a model that others can be held against for good."""
+"""Making references: a sketch of any model, or that of one which the library lists, from its own repository."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from auditor import __version__
 from auditor.digests.files import digest_files
 from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
-from auditor.errors import FileError, TargetError
+from auditor.errors import FileError, GatedRepo, MissingRepo, TargetError, UsageError
 from auditor.formats import open_checkpoints
 from auditor.lineage import dump_sketch, sketch_model
+from auditor.lineage.references import build_reference, find_reference, install_sketch
 from auditor.lineage.sketch import Provenance
 from auditor.model import model_views
 from auditor.sources import open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from auditor.digests.files import Progress
+    from auditor.lineage.references import Installed
+
+    Notify = Callable[[str], None]
 
 
 def sketch(
@@ -75,3 +81,45 @@ def sketch(
     except FileError as error:
         raise TargetError(f"{target}: cannot be read whole: {error}") from error
     return dump_sketch(made, tool_version=__version__)
+
+
+def build(name: str, *, folder: str | None = None, notify: Notify | None = None) -> Installed:
+    """Make the sketch of a reference that the library lists, and keep it in the cache.
+
+    Parameters
+    ----------
+    name : str
+        Of the library.
+    folder : str, optional
+        A licensed copy on this machine, whose pinned files are hashed. The reference's repositories on the Hub where
+        left out: the official one, and its mirrors where that is closed to us.
+    notify : callable, optional
+        Told what is about to be read.
+
+    Raises
+    ------
+    UsageError
+        There is no such reference.
+    TargetError
+        It cannot be reached.
+    BadReference
+        What is there is not the reference.
+    """
+    reference = find_reference(name)
+    say = notify or (lambda _: None)
+    if folder is not None:
+        say(f"making the sketch of {name} from {folder}; its weight files are hashed")
+        return install_sketch(reference, build_reference(reference, open_source(folder), tool_version=__version__))
+    if not reference.repos:
+        raise UsageError(f"{name}: the library names no repository of it; give a folder with --from")
+    closed: TargetError | None = None
+    for repo in reference.repos:
+        try:
+            say(f"making the sketch of {name} from {repo}, once: some tens of MB")
+            source = open_source(f"hf://{repo}")
+            data = build_reference(reference, source, repo=repo, tool_version=__version__)
+        except (GatedRepo, MissingRepo) as error:
+            closed = closed or error
+            continue
+        return install_sketch(reference, data)
+    raise closed or UsageError(name)

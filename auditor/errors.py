@@ -228,6 +228,12 @@ class UnsafePath(FileError):
     code = "unsafe-path"
 
 
+class OverBudget(FileError):
+    """Reading it would exceed what the user allows to be read."""
+
+    code = "over-budget"
+
+
 class NotRegularFile(FileError):
     """Neither a regular file nor a folder."""
 

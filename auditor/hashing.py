@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from auditor.attest import Manifest
-    from auditor.digests.values import TensorLayout
     from auditor.digests.files import Progress
+    from auditor.digests.values import TensorLayout
     from auditor.model import ModelView
 
 

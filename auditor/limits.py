@@ -10,6 +10,8 @@ class Limits:
     """Caps on input; sizes in bytes unless the name says otherwise."""
 
     # sources
+    files_at_once: int = 8
+    """Files of a source that is far away read side by side; each may have several requests under way."""
     files: int = 100_000
     """Entries listed in one target: the Hub advises under 100,000 files a repository."""
     path_depth: int = 64

@@ -62,7 +62,18 @@ FULCIO, REKOR, TSA, OIDC = (
 _TRUSTED_ROOT = "application/vnd.dev.sigstore.trustedroot"
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")  # Fulcio's "issuer"; the value is plain text
 _CERTIFICATE_WORDS = ("chain", "certificate", "sct", "usage", "signing cert", "issued")
-_LOG_WORDS = ("log entry", "checkpoint", "inclusion", "merkle", "dsse log", "hashedrekord", "set:", "keyring", "tlog")
+_LOG_WORDS = (
+    "log entry",
+    "checkpoint",
+    "inclusion",
+    "merkle",
+    "dsse log",
+    "hashedrekord",
+    "set:",
+    "keyring",
+    "tlog",
+    "note",
+)
 _TIME_WORDS = ("time", "tsa")
 _CERTIFICATE_ERRORS = (
     ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
@@ -381,7 +392,9 @@ def _verification_error(error: Exception, file: str) -> VerificationError:
     kind: type[VerificationError] = BadAttestation
     if type(error).__name__ in {"VerificationError", "CertValidationError", "MetadataError"}:
         kind = UntrustedCertificate
-        if any(word in words for word in _LOG_WORDS):
+        if "verify sct" in words:  # the certificate's own log, in which every certificate stands
+            pass
+        elif any(word in words for word in _LOG_WORDS):
             kind = BadLogEntry
         elif any(word in words for word in _TIME_WORDS) and not any(word in words for word in _CERTIFICATE_WORDS):
             kind = BadTimestamp
@@ -411,6 +424,7 @@ def _sigstore_errors() -> tuple[type[Exception], ...]:
         Error, InvalidBundle, ExpiredCertificate, ExpiredIdentity, FulcioClientError, IssuerError, RekorClientError,
         TimestampError, requests.RequestException, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound,
         ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, AssertionError, OSError,
+        OverflowError,
     )  # fmt: skip
 
 

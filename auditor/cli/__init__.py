@@ -53,6 +53,10 @@ for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(references_app, name="references")
 references_app.command("list")(references.list_)
+references_app.command("build")(references.build)
+references_app.command("verify")(references.verify)
+references_app.command("export")(references.export)
+references_app.command("import")(references.import_)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 (typer calls it with the flag's value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import Progress, config_file, emit, errors, in_ci, quit_with
+from auditor.cli.console import Progress, config_file, echo_json, emit, errors, in_ci, parse_size, quit_with
 from auditor.cli.signing import Signing, attest_and_report
 from auditor.errors import UsageError
 from auditor.escape import visible
@@ -31,6 +31,9 @@ def scan(
     output: opt.OutputOption = None,
     fail_on: opt.FailOnOption = opt.FailOn.fail,
     fail_on_incomplete: opt.IncompleteOption = None,
+    dry_run: opt.DryRunOption = False,  # noqa: FBT002 (a flag)
+    max_bytes: opt.MaxBytesOption = None,
+    build_references: opt.BuildOption = True,  # noqa: FBT002 (a flag)
     attest: Annotated[
         Path | None,
         typer.Option("--attest", help="Also sign the audit, and write the attestation here.", show_default=False),
@@ -45,15 +48,20 @@ def scan(
 
     Exit codes: 0 nothing to act on, 1 findings, 2 usage or target error, 3 incomplete or inconclusive.
     """
-    choices = {
-        "against": tuple(against or ()),
-        "policies": tuple(policy or ()),
-        "profile": profile.value,
-        "strict": strict,
-        "config": config_file(config),
-        "digests": "tensors" if full else "known",
-    }
+    with errors():
+        choices = {
+            "against": tuple(against or ()),
+            "policies": tuple(policy or ()),
+            "profile": profile.value,
+            "strict": strict,
+            "config": config_file(config),
+            "digests": "tensors" if full else "known",
+            "max_bytes": parse_size(max_bytes),
+            "build_references": build_references,
+        }
     chosen = _options(choices, fail_on, fail_on_incomplete)
+    if dry_run:
+        _dry_run(target, chosen, format)
     if attest is None:
         with errors():
             if stray := next((name for name, value in (("--key", key), ("--oms", oms)) if value is not None), None):
@@ -80,10 +88,21 @@ def compare(
     output: opt.OutputOption = None,
     fail_on: opt.FailOnOption = opt.FailOn.fail,
     fail_on_incomplete: opt.IncompleteOption = None,
+    dry_run: opt.DryRunOption = False,  # noqa: FBT002 (a flag)
+    max_bytes: opt.MaxBytesOption = None,
 ) -> None:
     """Test whether TARGET shares descent with BASE. The report of `scan TARGET --against BASE`, without the licence."""
-    choices = {"against": (base,), "licence": False, "digests": "tensors" if full else "known"}
-    _audit(target, _options(choices, fail_on, fail_on_incomplete), format, output)
+    with errors():
+        choices = {
+            "against": (base,),
+            "licence": False,
+            "digests": "tensors" if full else "known",
+            "max_bytes": parse_size(max_bytes),
+        }
+    chosen = _options(choices, fail_on, fail_on_incomplete)
+    if dry_run:
+        _dry_run(target, chosen, format)
+    _audit(target, chosen, format, output)
 
 
 def sketch(
@@ -171,9 +190,23 @@ def _audit(target: str, chosen: Options, format_: opt.Format, output: Path | Non
     from auditor.sources import open_source
 
     with errors(), Progress("hashed") as progress:
-        report = audit(target, chosen, hashing=Hashing(open_source(target), progress=progress)).report
+        hashing = Hashing(open_source(target), progress=progress)
+        report = audit(target, chosen, hashing=hashing, notify=progress.say).report
         emit(report, format_, output)
     quit_with(report.exit_code)
+
+
+def _dry_run(target: str, chosen: Options, format_: opt.Format) -> NoReturn:
+    from auditor.planning import plan_scan
+
+    with errors():
+        plan = plan_scan(target, chosen)
+    if format_ is opt.Format.json:
+        echo_json(plan.as_dict())
+    else:
+        for line in plan.lines():
+            typer.echo(visible(line, limit=1000))
+    quit_with(0)
 
 
 def _diff(change: FileChange) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -70,6 +71,30 @@ class Progress:
             self._drawn = True
             sys.stderr.write(f"\r\x1b[K{self._what} {done / 1e9:.1f} of {total / 1e9:.1f} GB")
             sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """Say what takes a while, where somebody is watching."""
+        if self._live:
+            typer.echo(visible(text), err=True)
+
+
+_SIZE = re.compile(r"([0-9]{1,15})\s*(kB|KB|MB|GB|TB)?")
+_UNITS = {None: 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_size(text: str | None) -> int | None:
+    """Read a number of bytes: `20000000`, `20MB`.
+
+    Raises
+    ------
+    UsageError
+    """
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text}: not a number of bytes, as 20000000, 20MB or 1GB")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def emit(report: Report, format_: Format, output: Path | None) -> None:

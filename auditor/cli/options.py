@@ -42,7 +42,10 @@ class KeyType(StrEnum):
 
 
 TargetArgument = Annotated[
-    str, typer.Argument(metavar="TARGET", help="Folder or file of the model.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="TARGET", help="Folder or file of the model, or org/name[@revision] of the Hub.", show_default=False
+    ),
 ]
 AgainstOption = Annotated[
     list[str] | None,
@@ -85,6 +88,19 @@ IncompleteOption = Annotated[
 FullOption = Annotated[
     bool,
     typer.Option("--full", help="Read every byte: digests of all files and tensors, and copies told for sure."),
+]
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read, and how much.")]
+MaxBytesOption = Annotated[
+    str | None,
+    typer.Option("--max-bytes", help="Read no more of the target than this: 20000000, 20MB, 1GB.", show_default=False),
+]
+BuildOption = Annotated[
+    bool,
+    typer.Option(
+        "--build-references/--no-build-references",
+        help="Make a reference that is needed and not here from its repository.",
+    ),
 ]
 
 # signing

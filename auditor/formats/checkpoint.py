@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from auditor.errors import FileError, MissingShard
 from auditor.findings import file_finding
 from auditor.formats import gguf, parts, safetensors, shards, sniff
 from auditor.formats.strictjson import quoted
+from auditor.limits import LIMITS
 from auditor.sources.base import Blob, Unread
 
 if TYPE_CHECKING:
@@ -54,8 +57,9 @@ def open_checkpoints(source: Source) -> Checkpoints:
     indexes: dict[str, Index] = {}
     unread = list(source.refused())
     misnamed: list[str] = []
-    for info in source.files():
-        blob = Blob(source, info)
+    blobs = [(info, Blob(source, info)) for info in source.files()]
+    _fetch_heads(source, [blob for _, blob in blobs])
+    for info, blob in blobs:
         try:
             kind = sniff.identify(info.path, blob.head(sniff.HEAD_BYTES), info.size)
             if kind in PARSERS:
@@ -87,6 +91,20 @@ def open_checkpoints(source: Source) -> Checkpoints:
             _misnamed(misnamed),
         ),
     )
+
+
+def _fetch_heads(source: Source, blobs: Sequence[Blob]) -> None:
+    """Fetch the first bytes of all files side by side, where they are far away; each blob keeps its own."""
+    far = [blob for blob in blobs if source.on_disk(blob.path) is None]
+    if len(far) < 2:
+        return
+
+    def fetch(blob: Blob) -> None:
+        with suppress(FileError):  # asked for again when its turn comes, and reported then
+            blob.head(sniff.HEAD_BYTES)
+
+    with ThreadPoolExecutor(LIMITS.files_at_once) as pool:
+        tuple(pool.map(fetch, far))
 
 
 def _join(index: Index, parsed: Mapping[str, Container], broken: Collection[str]) -> Container:

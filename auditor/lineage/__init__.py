@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auditor.lineage.ladder import compare
 from auditor.lineage.references import list_references, resolve_references
+from auditor.lineage.sample import SampleReader
 from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
 from auditor.lineage.verdict import Candidate, LayerMatch, Lineage, Relation, judge, settle_copies
 
@@ -12,6 +13,7 @@ __all__ = [
     "LayerMatch",
     "Lineage",
     "Relation",
+    "SampleReader",
     "Sketch",
     "compare",
     "dump_sketch",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from auditor.errors import SizeMismatch
+from auditor.errors import OverBudget, SizeMismatch
 from auditor.lineage.aligned import AlignedNeurons, aligned_neurons, detection_limit
-from auditor.lineage.sample import mlp_shape, read_sample
+from auditor.lineage.sample import SampleReader, mlp_shape
 from auditor.lineage.stats import bonferroni
 from auditor.lineage.verdict import (
     DERIVED_LOG10_P,
@@ -27,23 +28,59 @@ if TYPE_CHECKING:
 FIRST_LOOK = 16
 """Neurons a layer read first; all that the sketch holds are read only where these do not decide."""
 
-LOOKS = 2
-"""Times the test is made at most; part of the correction."""
+FIRST_LAYERS = 8
+"""Layers read first where the model is far away: eight of them match by chance once in 16!**8 = 1e106 models."""
+
+
+class Look(NamedTuple):
+    """How much of a model is read for one try at an answer.
+
+    Attributes
+    ----------
+    layers : tuple of int
+    neurons : int
+        Of each layer.
+    """
+
+    layers: tuple[int, ...]
+    neurons: int
+
+    def cost(self, view: ModelView) -> tuple[int, int]:
+        """Return (ranges, bytes) to read for this look alone."""
+        entries = [view.tensor(layer, role) for layer in self.layers for role in ("gate", "up")]
+        return len(entries), sum((e.stop - e.start) // max(1, e.shape[0]) * self.neurons for e in entries)
+
+
+def looks(view: ModelView, reference: Sketch) -> tuple[Look, ...]:
+    """Plan the looks at a model, from the cheapest on. Each includes the one before.
+
+    What lies on this machine is cheap to read, and its layers are all looked at from the beginning.
+    """
+    layers = view.layers("gate", "up")
+    sampled = len(reference.sample.index)
+    first = min(FIRST_LOOK, sampled)
+    planned = [Look(layers, first), Look(layers, sampled)]
+    if not view.on_disk:
+        spread = np.unique(np.linspace(0, len(layers) - 1, FIRST_LAYERS).round().astype(int))
+        planned.insert(0, Look(tuple(layers[i] for i in spread), first))
+    return tuple(dict.fromkeys(planned))
+
 
 _LAYER_LOG10_P = -3.0  # a pair of layers matches at this level, corrected for the number of pairs
 _COPY_COSINE = 1.0 - 5e-6  # lowest row cosine under bfloat16 rounding; 8-bit quantisation stays below
 
 
-def compare(view: ModelView, reference: Sketch, *, tests: int) -> Candidate:
+def compare(model: ModelView | SampleReader, reference: Sketch, *, tests: int) -> Candidate:
     """Climb the ladder for one pair.
 
     Parameters
     ----------
-    view : ModelView
-        Model of the target.
+    model : ModelView or SampleReader
+        Model of the target; a reader where it is compared with several references.
     reference : Sketch
     tests : int
-        Pairs of model and reference that are compared in this audit; the verdict is corrected for them.
+        Pairs of model and reference that are compared in this audit; the verdict is corrected for them, and for the
+        looks at the model.
 
     Returns
     -------
@@ -54,19 +91,36 @@ def compare(view: ModelView, reference: Sketch, *, tests: int) -> Candidate:
     FileError
         When rows of the target cannot be read.
     """
-    model = view.container.files[0] + (f" ({view.prefix}*)" if view.prefix not in {"", "model."} else "")
+    reader = model if isinstance(model, SampleReader) else SampleReader(model)
+    view = reader.view
+    label = view.container.files[0] + (f" ({view.prefix}*)" if view.prefix not in {"", "model."} else "")
     if reason := _incomparable(view, reference):
-        return Candidate(reference=reference.name, model=model, verdict="inconclusive", reason=reason)
-    looks = LOOKS * tests
-    counts = sorted({min(FIRST_LOOK, len(reference.sample.index)), len(reference.sample.index)})
-    for count in counts:
-        known = reference.sample.first(count)
-        target = read_sample(view, known.index)
+        return Candidate(reference=reference.name, model=label, verdict="inconclusive", reason=reason)
+    planned = looks(view, reference)
+    corrections = len(planned) * tests
+    stopped = None
+    known = target = found = None
+    for look in planned:
+        try:
+            sample = reader.read(reference.sample.index, look.layers, count=look.neurons)
+        except OverBudget as error:
+            if found is None:
+                raise
+            stopped = error.reason
+            break
+        known, target = reference.sample.first(look.neurons), sample
         found = aligned_neurons(known, target)
-        log10_p = bonferroni(found.log10_p, looks)
+        log10_p = bonferroni(found.log10_p, corrections)
         if log10_p <= DERIVED_LOG10_P and not found.sorted_by_size:
             break
-    return _candidate(reference, model, known, target, found, log10_p, looks)
+    assert known is not None and target is not None and found is not None  # noqa: PT018, S101 (there is a first look)
+    candidate = _candidate(reference, label, known, target, found, log10_p, corrections)
+    whole = target.layers == view.layers("gate", "up")
+    if not whole and candidate.relation is not None:
+        candidate = replace(candidate, relation=Relation(kind=candidate.relation.kind))
+    if stopped is not None and candidate.verdict == "independent":
+        candidate = replace(candidate, verdict="inconclusive", reason=f"stopped before the last look: {stopped}")
+    return replace(candidate, layers_in_model=len(view.layers("gate", "up")))
 
 
 def _incomparable(view: ModelView, reference: Sketch) -> str | None:

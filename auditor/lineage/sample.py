@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,62 @@ def mlp_shape(view: ModelView) -> tuple[int, int]:
     return first[0], first[1]
 
 
+class SampleReader:
+    """Reads the sampled neurons of a model, each row once, however often and for however many references it is asked.
+
+    Parameters
+    ----------
+    view : ModelView
+    """
+
+    def __init__(self, view: ModelView) -> None:
+        self.view = view
+        self._rows: dict[tuple[bytes, int, str], NDArray[np.float32]] = {}
+        self._nonfinite: set[str] = set()
+
+    def read(self, index: NDArray[np.intp], layers: tuple[int, ...], *, count: int | None = None) -> NeuronSample:
+        """Read neurons of some layers.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (n,)
+            Below the number of neurons of the view.
+        layers : tuple of int
+            With `gate` and `up`.
+        count : int, optional
+            Only the first so many of `index`; later reads of more fetch only what is missing.
+
+        Raises
+        ------
+        FileError
+            When a tensor cannot be read or decoded.
+        """
+        count = len(index) if count is None else count
+        key = index.tobytes()
+        places = [(layer, role) for layer in layers for role in ("gate", "up")]
+        lacking: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        for place in places:
+            have = len(self._rows.get((key, *place), ()))
+            if have < count:
+                lacking[have].append(place)
+        for have, group in lacking.items():
+            for (layer, role), rows in zip(group, self.view.rows_of(group, index[have:count]), strict=True):
+                if not np.isfinite(rows).all():
+                    self._nonfinite.add(self.view.tensor(layer, role).name)
+                known = self._rows.get((key, layer, role))
+                self._rows[key, layer, role] = rows if known is None else np.concatenate([known, rows])
+        neurons, _ = mlp_shape(self.view)
+        gate, up = (np.stack([self._rows[key, layer, role][:count] for layer in layers]) for role in ("gate", "up"))
+        return NeuronSample(
+            layers=layers,
+            neurons=neurons,
+            index=index[:count],
+            gate=gate,
+            up=up,
+            nonfinite=tuple(sorted(self._nonfinite)),
+        )
+
+
 def read_sample(view: ModelView, index: NDArray[np.intp]) -> NeuronSample:
     """Read the sampled neurons of every layer of a model.
 
@@ -128,14 +185,4 @@ def read_sample(view: ModelView, index: NDArray[np.intp]) -> NeuronSample:
     FileError
         When a tensor cannot be read or decoded.
     """
-    layers = view.layers("gate", "up")
-    neurons, hidden = mlp_shape(view)
-    gate = np.empty((len(layers), len(index), hidden), dtype=np.float32)
-    up = np.empty_like(gate)
-    nonfinite: list[str] = []
-    for at, layer in enumerate(layers):
-        for role, rows in (("gate", gate), ("up", up)):
-            rows[at] = view.rows(layer, role, index)
-            if not np.isfinite(rows[at]).all():
-                nonfinite.append(view.tensor(layer, role).name)
-    return NeuronSample(layers=layers, neurons=neurons, index=index, gate=gate, up=up, nonfinite=tuple(nonfinite))
+    return SampleReader(view).read(index, view.layers("gate", "up"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+
+    from auditor.lineage.supporting import Evidence
 
 DERIVED_LOG10_P = -12.0
 """At or below this, after all corrections, the target shares descent with the reference."""
@@ -82,7 +84,7 @@ class Candidate:
     verdict : {"derived", "independent", "inconclusive"}
     reason : str or None
         Why it is inconclusive.
-    rung : str or None
+    rung : {"digest", "aligned-neurons"} or None
         Last rung of the ladder that was climbed; None where none could be.
     log10_p : float or None
         After all corrections. None where no test was run.
@@ -93,6 +95,9 @@ class Candidate:
     relation : Relation or None
         For "derived".
     layers : tuple of LayerMatch
+        Those that were read.
+    layers_in_model : int
+        How many the target has.
     detection_limit : float or None
         Smallest row cosine that would have been found.
     nonfinite : tuple of str
@@ -109,6 +114,7 @@ class Candidate:
     cosine: float | None = None
     relation: Relation | None = None
     layers: tuple[LayerMatch, ...] = ()
+    layers_in_model: int = 0
     detection_limit: float | None = None
     nonfinite: tuple[str, ...] = ()
 
@@ -126,12 +132,15 @@ class Lineage:
         The candidate that decided, or came nearest.
     candidates : tuple of Candidate
         All of them, strongest first.
+    supporting : tuple of Evidence
+        Shown, and never deciding.
     """
 
     verdict: Verdict
     reason: str | None = None
     best: Candidate | None = None
-    candidates: tuple[Candidate, ...] = field(default=())
+    candidates: tuple[Candidate, ...] = ()
+    supporting: tuple[Evidence, ...] = ()
 
 
 MOST_UNPLACED = 0.1
@@ -139,7 +148,9 @@ MOST_UNPLACED = 0.1
 vision tower or an adapter, not for a model hidden beside a decoy."""
 
 
-def judge(candidates: tuple[Candidate, ...], *, complete: bool, unplaced: float = 0.0) -> Lineage:
+def judge(
+    candidates: tuple[Candidate, ...], *, complete: bool, unplaced: float = 0.0, lacking: Sequence[str] = ()
+) -> Lineage:
     """Weigh all candidates.
 
     One reference found in one model of the target decides. `independent` needs every comparison to have been
@@ -152,17 +163,22 @@ def judge(candidates: tuple[Candidate, ...], *, complete: bool, unplaced: float 
         Nothing of the target's weights was left unread.
     unplaced : float
         Share of the target's matrix bytes that no model view knows: they were not compared with anything.
+    lacking : sequence of str
+        References that the target should have been held against and that are not here, each with what to do.
     """
     ranked = tuple(sorted(candidates, key=_strength))
     if not ranked:
-        return Lineage(verdict="inconclusive", reason=_NOTHING if complete else _UNREAD)
+        reason: str | None = "; ".join(lacking) or (_NOTHING if complete else _UNREAD)
+        return Lineage(verdict="inconclusive", reason=reason)
     best = ranked[0]
     if best.verdict in {"identical", "derived"}:
         return Lineage(verdict=best.verdict, best=best, candidates=ranked)
     undecided = next((c for c in ranked if c.verdict == "inconclusive"), None)
     tested = [c for c in ranked if c.log10_p is not None]
     if not complete:
-        reason: str | None = "not all weights could be read"
+        reason = "not all weights could be read"
+    elif lacking:
+        reason = "; ".join(lacking)
     elif unplaced > MOST_UNPLACED:
         reason = f"{unplaced:.0%} of the weights are under names that this version does not place in a model"
     elif undecided and (undecided.log10_p is not None or not tested):

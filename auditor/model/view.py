@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,11 @@ from auditor.model.layout import interleaved_heads, interleaved_rows
 from auditor.sources.base import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from auditor.formats import Container, TensorEntry
+    from auditor.formats import Container, Dtype, TensorEntry
     from auditor.sources.base import Source
 
 
@@ -50,6 +51,11 @@ class ModelView:
         self._tensors = tensors
         self.container = container
         self.prefix = prefix
+
+    @property
+    def on_disk(self) -> bool:
+        """Every file of the model lies on this machine: reading it costs next to nothing."""
+        return all(self._source.on_disk(file) is not None for file in self.container.files)
 
     def layers(self, *roles: str) -> tuple[int, ...]:
         """Numbers of the layers that have every one of `roles`, ascending."""
@@ -98,6 +104,46 @@ class ModelView:
             When the tensor is no matrix, is longer than `LIMITS.row_elements` a row, is of a type that is not
             decoded, its row order cannot be known, or its bytes cannot be read.
         """
+        wanted = self._wanted(layer, role, index)
+        return wanted.decode(self._source.read(wanted.file, wanted.ranges))
+
+    def rows_of(self, places: Sequence[tuple[int | None, str]], index: NDArray[np.intp]) -> list[NDArray[np.float32]]:
+        """Decode the same rows of several matrices, asking the source once for each file.
+
+        A source that is far away can fetch all ranges of a file side by side; files are asked for side by side too.
+
+        Parameters
+        ----------
+        places : sequence of (layer, role)
+        index : ndarray of int, shape (n,)
+
+        Returns
+        -------
+        list of ndarray of float32, each of shape (n, columns)
+
+        Raises
+        ------
+        KeyError, IndexError, FileError
+            As `rows`.
+        """
+        wanted = [self._wanted(layer, role, index) for layer, role in places]
+        by_file: dict[str, list[_Rows]] = defaultdict(list)
+        for rows in wanted:
+            by_file[rows.file].append(rows)
+
+        def fetch(file: str) -> list[bytes]:
+            return self._source.read(file, [r for rows in by_file[file] for r in rows.ranges])
+
+        if len(by_file) > 1 and self._source.on_disk(wanted[0].file) is None:
+            with ThreadPoolExecutor(LIMITS.files_at_once) as pool:
+                fetched = dict(zip(by_file, pool.map(fetch, by_file), strict=True))
+        else:
+            fetched = {file: fetch(file) for file in by_file}
+        parts = {file: iter(data) for file, data in fetched.items()}
+        return [rows.decode([next(parts[rows.file]) for _ in rows.ranges]) for rows in wanted]
+
+    def _wanted(self, layer: int | None, role: str, index: NDArray[np.intp]) -> _Rows:
+        """Work out which bytes hold some rows of a matrix, see `rows`."""
         entry = self._tensors[layer, role]
         if len(entry.shape) != 2:
             raise SizeMismatch(
@@ -110,7 +156,7 @@ class ModelView:
         heads = interleaved_heads(self.container, entry, role=role, layer=layer)
         if heads is not None:
             index = interleaved_rows(index, count, heads)
-        return _read_rows(self._source, entry, index)
+        return _rows(entry, index)
 
     def vector(self, layer: int | None, role: str) -> NDArray[np.float32]:
         """Decode a one-dimensional tensor, a norm's gains: float32, shape (length,).
@@ -128,7 +174,8 @@ class ModelView:
                 file=entry.file, field=f"tensor {quoted(entry.name)}", problem="not a vector", actual=entry.shape
             )
         _check_row(entry)
-        return _read_rows(self._source, replace(entry, shape=(1, *entry.shape)), np.arange(1)).reshape(-1)
+        wanted = _rows(replace(entry, shape=(1, *entry.shape)), np.arange(1))
+        return wanted.decode(self._source.read(wanted.file, wanted.ranges)).reshape(-1)
 
 
 def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:
@@ -199,7 +246,24 @@ def unplaced_share(containers: Iterable[Container], views: Iterable[ModelView]) 
     return unplaced / total if total else 0.0
 
 
-def _read_rows(source: Source, entry: TensorEntry, index: NDArray[np.intp]) -> NDArray[np.float32]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Rows of a tensor: which bytes to read, and what to make of them."""
+
+    file: str
+    ranges: list[Range]
+    dtype: Dtype
+    shape: tuple[int, int]  # of the rows read: each once, ascending
+    place: NDArray[np.intp]  # of the rows wanted among those read
+
+    def decode(self, parts: list[bytes]) -> NDArray[np.float32]:
+        if self.dtype.decode is None:  # `_rows` makes none of such a type
+            raise TypeError(self.dtype.name)
+        raw = np.frombuffer(b"".join(parts), dtype=np.uint8)
+        return self.dtype.decode(raw).reshape(self.shape)[self.place]
+
+
+def _rows(entry: TensorEntry, index: NDArray[np.intp]) -> _Rows:
     columns = entry.shape[1]
     dtype = dtype_of(entry.dtype)
     if dtype.decode is None or columns % dtype.block:
@@ -208,5 +272,4 @@ def _read_rows(source: Source, entry: TensorEntry, index: NDArray[np.intp]) -> N
     ordered, place = np.unique(index, return_inverse=True)
     runs = np.split(ordered, np.flatnonzero(np.diff(ordered) != 1) + 1) if index.size else []
     ranges = [Range(entry.start + int(run[0]) * stride, entry.start + (int(run[-1]) + 1) * stride) for run in runs]
-    raw = np.frombuffer(b"".join(source.read(entry.file, ranges)), dtype=np.uint8)
-    return dtype.decode(raw).reshape(ordered.size, columns)[place]
+    return _Rows(file=entry.file, ranges=ranges, dtype=dtype, shape=(ordered.size, columns), place=place)

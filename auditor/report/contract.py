@@ -131,11 +131,11 @@ def _lineage(lineage: Lineage) -> dict[str, object]:
         "reference": best.reference if best else None,
         "rung": tested.rung if tested else None,
         "log10_p": _number(tested.log10_p) if tested else None,
-        "exact": tested.exact if tested else None,
+        "exact": tested.exact if tested and tested.log10_p is not None else None,
         "cosine": _number(tested.cosine) if tested else None,
         "relation": asdict(tested.relation) if tested and tested.relation else None,
         "layers": [_layer(asdict(layer)) for layer in tested.layers] if tested else [],
-        "supporting": [],
+        "supporting": [_evidence(evidence.as_dict()) for evidence in lineage.supporting],
         "detection_limit": _number(tested.detection_limit) if tested else None,
         "candidates": [_candidate(candidate) for candidate in lineage.candidates[: LIMITS.candidates]],
     }
@@ -152,6 +152,10 @@ def _candidate(candidate: Candidate) -> dict[str, object]:
         "cosine": _number(candidate.cosine),
         "detection_limit": _number(candidate.detection_limit),
     }
+
+
+def _evidence(evidence: dict[str, object]) -> dict[str, object]:
+    return {key: _number(value) if isinstance(value, float) else value for key, value in evidence.items()}
 
 
 def _layer(layer: dict[str, object]) -> dict[str, object]:

@@ -20,7 +20,7 @@ _SHOWN = 12  # rows of a list before the rest is only counted
 _ACTS = ("fail", "unknown", "warn")  # statuses shown one by one, gravest first
 
 _MEANING = {
-    "identical": "the weight files are those of {reference}",
+    "identical": "the weights are those of {reference}",
     "derived": "the weights share descent with {reference}",
     "independent": "no shared descent with any reference was found",
     "inconclusive": "no verdict",
@@ -56,7 +56,10 @@ def _evidence(lineage: Lineage) -> Iterator[str]:
         yield from _entry("evidence", _in_words(best))
         if best.relation is not None:
             yield from _entry("how", _relation(best))
-        yield from _entry("layers", _layer_map(best.layers))
+        if best.layers:
+            read = len(best.layers)
+            part = f" ({read} of {best.layers_in_model} layers were read)" if read < best.layers_in_model else ""
+            yield from _entry("layers", _layer_map(best.layers) + part)
         if lineage.verdict == "independent":
             yield from _entry("not tested", "a rewritten hidden basis, permuted neurons (later versions)")
     # An untested best one's reason already stands in the verdict.
@@ -65,20 +68,28 @@ def _evidence(lineage: Lineage) -> Iterator[str]:
         yield from _entry("also held", _other(candidate))
     if len(others) > _SHOWN:
         yield from _entry("", f"and {len(others) - _SHOWN} more")
+    # Beside a sure verdict, only what is as sure: the rest would read as if it had a say.
+    sure = lineage.verdict in {"identical", "derived", "independent"}
+    pieces = [evidence for evidence in lineage.supporting if evidence.kind == "known-file" or not sure]
+    for evidence in pieces[:_SHOWN]:
+        about = f"{visible(evidence.reference)}: " if evidence.reference else ""
+        yield from _entry("supporting", f"{about}{visible(evidence.text)}")
 
 
 def _in_words(best: Candidate) -> str:
+    if best.rung == "digest":
+        return f"byte copies of files whose digests are known; no weight was read: {visible(best.model)}"
     pairs = best.layers
-    if best.verdict == "derived":
+    if best.verdict in {"derived", "identical"}:
         pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers
     hits, of = sum(layer.fixed_points for layer in pairs), sum(layer.n for layer in pairs)
     text = f"{hits} of {of} sampled neurons are matched to their own position"
-    text += f" in {visible(best.reference)}" if best.verdict == "derived" else ", as by chance"
+    text += f" in {visible(best.reference)}" if best.verdict in {"derived", "identical"} else ", as by chance"
     if best.log10_p is not None:
         text += f"; p = {_p(best.log10_p)} ({'exact' if best.exact else 'nominal'}, corrected)"
     if best.cosine is not None:
         text += f"; mean row cosine {best.cosine:.4f}"
-    if best.verdict != "derived" and best.detection_limit is not None:
+    if best.verdict not in {"derived", "identical"} and best.detection_limit is not None:
         text += f"; a row cosine of {best.detection_limit:.2g} or more would have been found"
     return text
 
@@ -87,7 +98,9 @@ def _relation(best: Candidate) -> str:
     relation = best.relation
     if relation is None:
         return ""
-    if relation.kind == "copy":
+    if best.verdict == "identical":
+        parts = ["every value of every tensor is equal"]
+    elif relation.kind == "copy":
         parts = ["every sampled value is equal, up to 16-bit rounding"]
     else:
         parts = ["the same neurons with changed values (training, merging, pruning or quantisation)"]

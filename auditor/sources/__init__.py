@@ -9,13 +9,15 @@ from pathlib import Path
 
 from auditor.errors import TargetError
 from auditor.limits import LIMITS
-from auditor.sources.base import Blob, BytesSource, FileInfo, OnDisk, Range, Source, Unread
+from auditor.sources.base import Blob, BytesSource, Counting, FileInfo, OnDisk, Range, Source, Unread
+from auditor.sources.hub_target import is_hub_id, is_hub_url
 from auditor.sources.local import LocalSource
 from auditor.sources.metered import MeteredSource
 
 __all__ = [
     "Blob",
     "BytesSource",
+    "Counting",
     "FileInfo",
     "LocalSource",
     "MeteredSource",
@@ -27,12 +29,14 @@ __all__ = [
 ]
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _LONGEST_NAME = 255  # characters of a file name that any common file system takes
 
 
 def open_source(target: str) -> Source:
     """Open what a user named. A string that exists as a path is that path.
+
+    A name of the form `org/name` means the Hub, unless there is a folder `org`: then it is a path that does not
+    exist, and `hf://org/name` means the Hub.
 
     Raises
     ------
@@ -44,9 +48,17 @@ def open_source(target: str) -> Source:
     path = Path(target)
     if _exists(path):
         return LocalSource(target)
+    if is_hub_url(target) or (is_hub_id(target) and not _exists(path.parent)):
+        return _open_hub(target)
     if scheme := _SCHEME.match(target):
         raise TargetError(f"{target}: {scheme[1]}: targets are not supported by this version; give a local path")
     raise TargetError(f"{target}: no such file or folder{_hint(target, path)}")
+
+
+def _open_hub(target: str) -> Source:
+    from auditor.sources.hub import HubSource  # noqa: PLC0415 - its HTTP client takes .4 s to import
+
+    return HubSource(target)
 
 
 def _exists(path: Path) -> bool:
@@ -67,6 +79,6 @@ def _hint(target: str, path: Path) -> str:
             nearby = []
     if close := difflib.get_close_matches(path.name, nearby, n=1):
         return f"; did you mean {path.parent / close[0]}?"
-    if _HUB_ID.fullmatch(target):
-        return " (Hub repositories are not read by this version)"
+    if is_hub_id(target):
+        return f"; for the Hub's repository of that name write hf://{target}"
     return ""

@@ -114,6 +114,19 @@ class Source(Protocol):
         """Say where a file lies on this machine; None where it does not."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A source that knows what reading it really took: requests and bytes, its own overhead included."""
+
+    @property
+    def http_requests(self) -> int:
+        """Requests sent."""
+
+    @property
+    def http_bytes(self) -> int:
+        """Bytes received."""
+
+
 def check_ranges(path: str, ranges: Iterable[Range], *, size: int) -> None:
     """Refuse ranges that are not whole inside a file of `size` bytes, before anything is read or allocated.
 
@@ -151,7 +164,7 @@ class Blob:
 
     def head(self, length: int) -> bytes:
         """Return the first `length` bytes, all of a shorter file; no later read asks the source for them again."""
-        if self.size:
+        if len(self._head) < min(length, self.size):
             self._head = self.read(0, min(length, self.size))
         return self._head
 

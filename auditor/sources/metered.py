@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
+
+from auditor.errors import OverBudget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class MeteredSource:
-    """A source that counts.
+    """A source that counts, and stops at a budget. May be read from several threads.
+
+    Parameters
+    ----------
+    source : Source
+    max_bytes : int, optional
+        A read that would take the sum beyond this is refused before it is made.
 
     Attributes
     ----------
@@ -21,8 +30,10 @@ class MeteredSource:
         Ranges asked for so far.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, max_bytes: int | None = None) -> None:
         self._source = source
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
         self.bytes_read = 0
         self.requests = 0
 
@@ -50,11 +61,21 @@ class MeteredSource:
         return self._source.refused()
 
     def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
-        """See `Source.read`."""
-        parts = self._source.read(path, ranges)
-        self.requests += len(parts)
-        self.bytes_read += sum(map(len, parts))
-        return parts
+        """See `Source.read`.
+
+        Raises
+        ------
+        OverBudget
+            Nothing was read.
+        """
+        wanted = sum(max(0, stop - start) for start, stop in ranges)
+        with self._lock:
+            total = self.bytes_read + wanted
+            if self._max_bytes is not None and total > self._max_bytes:
+                raise OverBudget(file=path, field="budget", actual=f"{total} bytes", limit=self._max_bytes)
+            self.bytes_read = total
+            self.requests += len(ranges)
+        return self._source.read(path, ranges)
 
     def on_disk(self, path: str) -> OnDisk | None:
         """See `Source.on_disk`."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from auditor.errors import TargetError, Truncated
-from auditor.sources import BytesSource, LocalSource, MeteredSource, Range, Source, open_source
+from auditor.errors import BadRepoId, TargetError, Truncated
+from auditor.sources import BytesSource, LocalSource, MeteredSource, Range, Source, hub, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,9 +55,34 @@ def test_nothing_alike() -> None:
     assert problem("absent/zzz/y") == "absent/zzz/y: no such file or folder"
 
 
-def test_hub_name() -> None:
-    assert "Hub repositories are not read" in problem("meta-llama/Llama-2-7b")
-    assert "Hub repositories are not read" in problem("meta-llama/Llama-2-7b@main")
+@pytest.mark.parametrize("target", ["org/name", "org/name@main", "hf://org/name", "HF://org/name@refs/pr/1"])
+def test_hub_name(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(hub, "HubSource", opened.append)
+    open_source(target)
+    assert opened == [target]
+
+
+def test_hub_name_below_a_folder_that_exists_is_a_path_that_does_not(tmp_path: Path) -> None:
+    (tmp_path / "org").mkdir()
+    assert problem("org/name").endswith("; for the Hub's repository of that name write hf://org/name")
+    (tmp_path / "org" / "names").mkdir()
+    assert problem("org/name").endswith("; did you mean org/names?")
+
+
+@pytest.mark.parametrize(
+    "target", ["hf://", "hf://org", "hf://../x", "hf://datasets/org/name", "hf://org/name@..", "hf://a/b/c"]
+)
+def test_hub_name_that_is_none(target: str) -> None:
+    with pytest.raises(BadRepoId):
+        open_source(target)
+
+
+@pytest.mark.parametrize(
+    "target", ["org/na--me", "org/name@", "org/name@..", "./name", "datasets/squad", "org/name/file"]
+)
+def test_path_that_resembles_a_hub_name(target: str) -> None:
+    assert problem(target) == f"{target}: no such file or folder"
 
 
 def test_name_that_exists_as_a_path_is_the_path(tmp_path: Path) -> None:
@@ -70,8 +95,6 @@ def test_name_that_exists_as_a_path_is_the_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "hf://org/name",
-        "HF://org/name",
         "models:/name/1",
         "oci://registry/name:tag",
         "s3://bucket/key",

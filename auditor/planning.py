@@ -1,0 +1,165 @@
+"""What a scan would read: nothing is read of the weights but their headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from auditor.errors import FileError
+from auditor.formats import open_checkpoints
+from auditor.lineage.ladder import looks
+from auditor.lineage.references import plan_references
+from auditor.lineage.supporting import shape_of
+from auditor.model import model_views
+from auditor.sources import Counting, MeteredSource, open_source
+
+if TYPE_CHECKING:
+    from auditor.audit import Options
+    from auditor.lineage import Sketch
+    from auditor.lineage.ladder import Look
+    from auditor.model import ModelView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLook:
+    """One try at an answer; only where those before it do not decide.
+
+    Attributes
+    ----------
+    model, reference : str
+    layers, neurons : int
+        How many layers, and neurons of each.
+    ranges, bytes : int
+        To read beside what the looks before it have read.
+    """
+
+    model: str
+    reference: str
+    layers: int
+    neurons: int
+    ranges: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPlan:
+    """What a scan would read.
+
+    Attributes
+    ----------
+    uri : str
+    revision : str or None
+    files, size : int
+        How many, and bytes in all.
+    requests, bytes : int
+        What making this plan has read: listing, headers.
+    looks : tuple of PlannedLook
+    missing : tuple of str
+        References that would have to be made first.
+    """
+
+    uri: str
+    revision: str | None
+    files: int
+    size: int
+    requests: int
+    bytes: int
+    looks: tuple[PlannedLook, ...]
+    missing: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the plan for JSON."""
+        return {
+            "uri": self.uri,
+            "revision": self.revision,
+            "files": self.files,
+            "size": self.size,
+            "headers": {"requests": self.requests, "bytes": self.bytes},
+            "looks": [
+                {
+                    "model": look.model,
+                    "reference": look.reference,
+                    "layers": look.layers,
+                    "neurons": look.neurons,
+                    "ranges": look.ranges,
+                    "bytes": look.bytes,
+                }
+                for look in self.looks
+            ],
+            "missing": list(self.missing),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the plan for people."""
+        at = f" at {self.revision}" if self.revision else ""
+        out = [
+            f"{self.uri}{at}: {self.files} files, {self.size / 1e6:.1f} MB",
+            f"headers    {self.requests} reads, {self.bytes / 1e6:.2f} MB (read for this plan)",
+        ]
+        for number, look in enumerate(self.looks):
+            first = number == 0 or self.looks[number - 1].reference != look.reference
+            when = f"against {look.reference}" if first else "and where that does not decide"
+            out.append(
+                f"weights    {look.ranges} ranges, {look.bytes / 1e6:.2f} MB: {look.neurons} neurons of {look.layers} "
+                f"layers of {look.model}, {when}"
+            )
+        out += [f"first      auditor references build {name}" for name in self.missing]
+        return out
+
+
+def plan_scan(target: str, options: Options) -> ScanPlan:
+    """Say what a scan would read.
+
+    Raises
+    ------
+    TargetError, UsageError, BadReference
+    """
+    plain = open_source(target)
+    source = MeteredSource(plain)
+    checkpoints = open_checkpoints(source)
+    models: list[ModelView] = []
+    for container in checkpoints.containers:
+        try:
+            models.extend(model_views(source, container))
+        except FileError:  # the scan itself will say why
+            continue
+    sizes = {size for model in models if (size := shape_of(model)["hidden_size"]) is not None}
+    references = plan_references(options.against, hidden_sizes=sizes)
+    planned = [
+        look
+        for model in models
+        for reference in references.sketches
+        if shape_of(model)["hidden_size"] == reference.sample.hidden_size
+        for look in _looks(model, reference)
+    ]
+    files = plain.files()
+    return ScanPlan(
+        uri=plain.uri,
+        revision=plain.revision,
+        files=len(files),
+        size=sum(info.size for info in files),
+        requests=plain.http_requests if isinstance(plain, Counting) else source.requests,
+        bytes=plain.http_bytes if isinstance(plain, Counting) else source.bytes_read,
+        looks=tuple(planned),
+        missing=tuple(reference.name for reference in references.missing),
+    )
+
+
+def _looks(model: ModelView, reference: Sketch) -> list[PlannedLook]:
+    out = []
+    before: Look | None = None
+    for look in looks(model, reference):
+        ranges, size = look.cost(model)
+        had = before.cost(model)[1] if before else 0
+        out.append(
+            PlannedLook(
+                model=model.container.files[0],
+                reference=reference.name,
+                layers=len(look.layers),
+                neurons=look.neurons,
+                ranges=ranges,
+                bytes=size - had,
+            )
+        )
+        before = look
+    return out
