@@ -36,7 +36,7 @@ from auditor.sources import LocalSource, open_source
 from auditor.writing import inside, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from auditor.attest import AuditPolicy, Signer, Statement, Voucher
@@ -138,9 +138,13 @@ def attest(  # noqa: PLR0913 (what is signed, by whom, and where it goes)
     _check_free(target, written)
     ignore = inside(target, written)
     done = audit(target, options, hashing=hashing or Hashing(open_source(target), ignore=ignore))
-    _check_all_hashed(target, done.source, done.digests.unread, ignore)
+    single = Path(target).is_file()
+    always = () if single else IGNORED_PATHS
+    _check_all_hashed(target, done.source, done.digests.unread, {*always, *ignore})
     paths = {info.path for info in done.digests.files}
-    manifest = make_manifest(done.report.target.files, ignore=ignore, follows_links=follows_links(done.source, paths))
+    manifest = make_manifest(
+        done.report.target.files, always=always, ignore=ignore, follows_links=follows_links(done.source, paths)
+    )
     name = target_name(target)
     payload = make_statement(
         done.report,
@@ -157,7 +161,6 @@ def attest(  # noqa: PLR0913 (what is signed, by whom, and where it goes)
     )
     bundles = {output: signer.sign(payload)}
     if oms is not None:
-        single = Path(target).is_file()
         bundles[oms] = signer.sign(oms_statement(manifest, name=name, single_file=single))
     _write_all(bundles)
     return Attested(
@@ -213,8 +216,8 @@ def verify(
         resource = resource_uri(source, target_name(target))
     expected = Expected(policy_sha256=policy_sha256, verifier=verifier, resource=resource, max_age=max_age)
     check_statement(statement, expected, file=file, now=datetime.now(tz=UTC))
-    ignore = {*statement.manifest.ignored, *inside(target, (attestation,))}
-    found = hash_target(source, ignore=ignore, progress=progress)
+    own = inside(target, (attestation,))
+    found = hash_target(source, always=statement.manifest.ignored, ignore=own, progress=progress)
     check_files(statement, found.manifest, unread=found.unread)
     return Verified(statement=statement, signer=voucher.describe(), resource_checked=resource is not None)
 
@@ -238,7 +241,7 @@ def verify_model_signature(model: Path, voucher: Voucher, *, progress: Progress 
     path = model / "model.sig"
     data = read_capped(path, LIMITS.attestation_bytes + 1)
     signed = parse_oms_statement(voucher.verify(parse_bundle(data, file=str(path))), file=str(path))
-    found = hash_target(LocalSource(model), ignore=signed.ignored, progress=progress)
+    found = hash_target(LocalSource(model), always=signed.ignored, ignore=("model.sig",), progress=progress)
     check_files(_Claim(signed), found.manifest, unread=found.unread)
     return Input(
         uri=f"{resource_uri(LocalSource(model), model.resolve().name)}#model.sig",
@@ -286,8 +289,7 @@ class _Claim:
         return self.manifest.root
 
 
-def _check_all_hashed(target: str, source: Source, unhashed: Iterable[Unread], ignore: Iterable[str]) -> None:
-    ignored = {*IGNORED_PATHS, *ignore}
+def _check_all_hashed(target: str, source: Source, unhashed: Iterable[Unread], ignored: Collection[str]) -> None:
     for unread in (*source.refused(), *unhashed):
         if not is_ignored(unread.path, ignored):
             raise Unattestable(f"{target}: {unread.path}: {unread.reason}: it cannot be vouched for")

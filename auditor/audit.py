@@ -19,7 +19,7 @@ from auditor.findings import Finding, file_finding
 from auditor.formats import Checkpoints, Container, open_checkpoints
 from auditor.library import Library, gather
 from auditor.limits import LIMITS
-from auditor.lineage import Candidate, Lineage, SampleReader, Sketch, compare, judge, settle_copies
+from auditor.lineage import Candidate, Lineage, SampleReader, Sketch, compare, judge, model_label, settle_copies
 from auditor.model import ModelView, model_views, unplaced_share
 from auditor.report import Coverage, FailOn, Report, Target, exit_code
 from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, open_source
@@ -280,7 +280,7 @@ def _settle(
     """Tell a copy whose every value is equal from one that was only sampled, where all values were hashed."""
     if lineage.best is None or lineage.best.relation is None or lineage.best.relation.kind != "copy":
         return lineage
-    own = {found for model in models if (found := weights_digest(model, digests.tensors))}
+    own = {model_label(model): digest for model in models if (digest := weights_digest(model, digests.tensors))}
     if not own:
         return lineage
     known = {r.name: r.provenance.weights for r in references if r.provenance and r.provenance.weights}
@@ -297,7 +297,11 @@ def _weights_of(name: str) -> tuple[str, ...]:
     models, _ = _models(source, checkpoints)
     if len(models) != 1:  # a sketch, or several models: none that the name alone stands for
         return ()
-    done = digest_files(source, models[0].container.files, tensors=tensor_layouts([models[0].container], models))
+    try:
+        layouts = tensor_layouts([models[0].container], models)
+    except FileError:  # its values have no order to be hashed in
+        return ()
+    done = digest_files(source, models[0].container.files, tensors=layouts)
     digest = weights_digest(models[0], done.tensors)
     return (digest,) if digest else ()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.attest.manifest import hash_target
+from auditor.attest.manifest import IGNORED_PATHS, hash_target
 from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
 from auditor.errors import FileError
@@ -94,7 +95,8 @@ def digest_target(target: str, *, tensors: bool = False, progress: Progress | No
                 unread.append(Unread.from_error(error))
             else:
                 models += views
-    hashed = hash_target(source, tensors=layouts, progress=progress)
+    always = () if Path(target).is_file() else IGNORED_PATHS
+    hashed = hash_target(source, always=always, tensors=layouts, progress=progress)
     weights = {
         f"{model.container.files[0]}{f' ({model.prefix}*)' if len(models) > 1 else ''}": digest
         for model in models

@@ -101,18 +101,26 @@ class Differences:
         return bool(self.added or self.missing or self.changed or self.renamed)
 
 
-def make_manifest(files: Iterable[FileInfo], *, ignore: Collection[str] = (), follows_links: bool = False) -> Manifest:
+def make_manifest(
+    files: Iterable[FileInfo],
+    *,
+    always: Collection[str] = IGNORED_PATHS,
+    ignore: Collection[str] = (),
+    follows_links: bool = False,
+) -> Manifest:
     """Make a manifest of files whose digests are known.
 
     Parameters
     ----------
     files : iterable of FileInfo
         All with a digest.
+    always : collection of str
+        Paths that are left out of every manifest of a folder. None of a target that is a single file.
     ignore : collection of str
-        Paths to leave out beside `IGNORED_PATHS`.
+        Paths to leave out beside these.
     follows_links : bool
     """
-    ignored = tuple(sorted({*IGNORED_PATHS, *ignore}))
+    ignored = tuple(sorted({*always, *ignore}))
     resources = [
         Resource(name=info.path, sha256=info.sha256, digest_source=info.digest_source or "computed")
         for info in files
@@ -142,6 +150,7 @@ class Hashed:
 def hash_target(
     source: Source,
     *,
+    always: Collection[str] = IGNORED_PATHS,
     ignore: Collection[str] = (),
     tensors: Mapping[str, tuple[TensorLayout, ...]] | None = None,
     progress: Progress | None = None,
@@ -151,17 +160,17 @@ def hash_target(
     Parameters
     ----------
     source : Source
-    ignore : collection of str
-        Paths to leave out beside `IGNORED_PATHS`.
+    always, ignore : collection of str
+        See `make_manifest`.
     tensors, progress
         See `digest_files`.
     """
-    ignored = {*IGNORED_PATHS, *ignore}
+    ignored = {*always, *ignore}
     paths = {info.path for info in source.files() if not is_ignored(info.path, ignored)}
     done = digest_files(source, paths, tensors=tensors, progress=progress)
     refused = tuple(unread for unread in source.refused() if not is_ignored(unread.path, ignored))
     return Hashed(
-        manifest=make_manifest(done.files, ignore=ignore, follows_links=follows_links(source, paths)),
+        manifest=make_manifest(done.files, always=always, ignore=ignore, follows_links=follows_links(source, paths)),
         unread=refused + done.unread,
         tensors=done.tensors,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.lineage.ladder import compare
+from auditor.lineage.ladder import compare, model_label
 from auditor.lineage.references import list_references, resolve_references
 from auditor.lineage.sample import SampleReader
 from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
@@ -19,6 +19,7 @@ __all__ = [
     "dump_sketch",
     "judge",
     "list_references",
+    "model_label",
     "resolve_references",
     "settle_copies",
     "sketch_model",

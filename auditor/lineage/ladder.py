@@ -70,6 +70,11 @@ _LAYER_LOG10_P = -3.0  # a pair of layers matches at this level, corrected for t
 _COPY_COSINE = 1.0 - 5e-6  # lowest row cosine under bfloat16 rounding; 8-bit quantisation stays below
 
 
+def model_label(view: ModelView) -> str:
+    """Return what a candidate calls a model of the target: its first file, and the prefix of its names."""
+    return view.container.files[0] + (f" ({view.prefix}*)" if view.prefix not in {"", "model."} else "")
+
+
 def compare(model: ModelView | SampleReader, reference: Sketch, *, tests: int) -> Candidate:
     """Climb the ladder for one pair.
 
@@ -93,7 +98,7 @@ def compare(model: ModelView | SampleReader, reference: Sketch, *, tests: int) -
     """
     reader = model if isinstance(model, SampleReader) else SampleReader(model)
     view = reader.view
-    label = view.container.files[0] + (f" ({view.prefix}*)" if view.prefix not in {"", "model."} else "")
+    label = model_label(view)
     if reason := _incomparable(view, reference):
         return Candidate(reference=reference.name, model=label, verdict="inconclusive", reason=reason)
     planned = looks(view, reference)

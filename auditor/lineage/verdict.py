@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from auditor.lineage.supporting import Evidence
 
@@ -189,26 +189,28 @@ def judge(
     return Lineage(verdict="inconclusive", reason=reason, best=best, candidates=ranked)
 
 
-def settle_copies(lineage: Lineage, *, models: Collection[str], references: Mapping[str, str]) -> Lineage:
+def settle_copies(lineage: Lineage, *, models: Mapping[str, str], references: Mapping[str, str]) -> Lineage:
     """Turn the verdict on a copy into `identical` where every value of every tensor is known to be equal.
 
     Parameters
     ----------
     lineage : Lineage
-    models : collection of str
-        Weights digests of the models in the target.
+    models : mapping of str to str
+        Weights digests of the models in the target, by `Candidate.model`.
     references : mapping of str to str
         Weights digests of references, by name.
     """
-    best = lineage.best
-    if best is None or best.relation is None or best.relation.kind != "copy":
+
+    def settled(candidate: Candidate) -> Candidate:
+        digest = models.get(candidate.model)
+        copied = candidate.relation is not None and candidate.relation.kind == "copy"
+        same = copied and digest is not None and digest == references.get(candidate.reference)
+        return replace(candidate, verdict="identical") if same else candidate
+
+    candidates = tuple(sorted(map(settled, lineage.candidates), key=_strength))
+    if not candidates or candidates[0].verdict != "identical":
         return lineage
-    same = next((c for c in lineage.candidates if references.get(c.reference) in models and c.relation), None)
-    if same is None:
-        return lineage
-    same = replace(same, verdict="identical")
-    others = tuple(c for c in lineage.candidates if (c.reference, c.model) != (same.reference, same.model))
-    return replace(lineage, verdict="identical", best=same, candidates=(same, *others))
+    return replace(lineage, verdict="identical", best=candidates[0], candidates=candidates)
 
 
 def _strength(candidate: Candidate) -> tuple[int, float, float, str]:

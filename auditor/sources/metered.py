@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from auditor.errors import OverBudget
+from auditor.errors import AuditError, OverBudget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +74,15 @@ class MeteredSource:
             if self._max_bytes is not None and total > self._max_bytes:
                 raise OverBudget(file=path, field="budget", actual=f"{total} bytes", limit=self._max_bytes)
             self.bytes_read = total
-            self.requests += len(ranges)
-        return self._source.read(path, ranges)
+        try:
+            parts = self._source.read(path, ranges)
+        except AuditError:
+            with self._lock:
+                self.bytes_read -= wanted
+            raise
+        with self._lock:
+            self.requests += len(parts)
+        return parts
 
     def on_disk(self, path: str) -> OnDisk | None:
         """See `Source.on_disk`."""
