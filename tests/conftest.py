@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Each of the workers of xdist has a core of its own at best; threads of BLAS would only wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

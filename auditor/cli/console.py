@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -18,6 +19,7 @@ from auditor.limits import LIMITS
 from auditor.writing import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from auditor.cli.options import Format
@@ -71,6 +73,15 @@ class Progress:
             self._drawn = True
             sys.stderr.write(f"\r\x1b[K{self._what} {done / 1e9:.1f} of {total / 1e9:.1f} GB")
             sys.stderr.flush()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Draw nothing meanwhile."""
+        live, self._live = self._live, False
+        try:
+            yield
+        finally:
+            self._live = live
 
     def say(self, text: str) -> None:
         """Say what takes a while, where somebody is watching."""
@@ -140,8 +151,9 @@ def read_passphrase(descriptor: int | None, *, prompt: str, confirm: bool = Fals
         try:
             with os.fdopen(os.dup(descriptor), "rb") as file:
                 return file.read(4096).split(b"\n")[0].removesuffix(b"\r")
-        except OSError as error:
-            raise UsageError(f"--passphrase-fd {descriptor}: cannot be read: {error.strerror}") from error
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "no file descriptor"
+            raise UsageError(f"--passphrase-fd {descriptor}: cannot be read: {reason}") from error
     if not sys.stdin.isatty():
         raise UsageError("a passphrase is needed, and there is no terminal to ask at: give --passphrase-fd")
     answer: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)

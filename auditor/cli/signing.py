@@ -204,6 +204,8 @@ def attest_and_report(
     from auditor.writing import inside
 
     with errors(), Progress("hashed") as progress:
+        if report is not None and report[1] is not None and not report[1].parent.is_dir():
+            raise UsageError(f"{report[1]}: there is no such folder")  # before anything is signed
         source, own = open_source(target), inside(target, (signing.output, signing.oms))
         hashing = Hashing(source, ignore=own, progress=progress)
         if chosen.digests == "files":
@@ -211,10 +213,12 @@ def attest_and_report(
         from auditor.attest import VERIFIER_ID
         from auditor.attesting import attest as run
 
+        with progress.silent():  # the passphrase may be asked for
+            signer = _signer(signing)
         done = run(
             target,
             chosen,
-            signer=_signer(signing),
+            signer=signer,
             output=signing.output,
             oms=signing.oms,
             resource=resource,

@@ -144,6 +144,7 @@ def _say_verified(verified: Verified, format_: opt.Format) -> None:
     typer.echo(f"policy     {visible(statement.policy_uri)}")
     typer.echo(f"verdict    {visible(str(verdict))}")
     typer.echo(f"files      {len(statement.manifest.resources)}, root sha256 {statement.root}")
+    typer.echo(f"uncovered  {visible(', '.join(statement.manifest.ignored)) or 'nothing'}, where present")
 
 
 def _refused(error: AuditError) -> dict[str, object]:
