@@ -37,13 +37,14 @@ types: $(STAMP)  ## static types
 imports: $(STAMP)  ## the one-way arrows between the parts
 	$(BIN)/lint-imports --no-cache
 
-docs: $(STAMP)   ## run every command of the README
-	$(BIN)/python scripts/check_docs.py README.md
+docs: $(STAMP)   ## run every command of the README and the docs
+	$(BIN)/python scripts/check_docs.py README.md docs/attestation.md
 
 check: lint types imports test  ## what to run before a commit
 
-bench: $(STAMP)  ## costs at 7B shape
+bench: $(STAMP)  ## costs at 7B shape, and of hashing and signing 4 GB
 	$(BIN)/python benchmarks/scan_7b.py
+	$(BIN)/python benchmarks/attest_4gb.py
 
 clean:           ## remove what was built and fetched
 	rm -rf $(VENV) .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

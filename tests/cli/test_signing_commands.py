@@ -646,7 +646,7 @@ def test_hostile_words_of_a_signer_stay_on_their_line(shell: Shell, work: Path, 
     told = shell("verify", "hostile.json", "tuned", *by("key"))
     assert told.code == 0
     assert "\x1b" not in told.out
-    assert len(told.out.splitlines()) == 8
+    assert len(told.out.splitlines()) == 9
     assert "\u202e" not in told.out
     assert shell("verify", "hostile.json", "tuned", *by("key"), "-f", "json").out.isascii()
 

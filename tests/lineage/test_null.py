@@ -76,6 +76,7 @@ def permuted(sample: NeuronSample, rng: np.random.Generator) -> NeuronSample:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["independent", "layers all alike", "the reference itself"])
 def test_whole_models(target: str) -> None:
     # Given everything else, only the order of the reference's neurons is random: the worst targets are allowed,
