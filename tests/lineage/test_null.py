@@ -50,7 +50,9 @@ def null_similarities(kind: str, *, hidden: int, neurons: int = 32) -> np.ndarra
     return out
 
 
-@pytest.mark.parametrize("kind", ["isotropic", "anisotropic", "common mean", "hub"])
+@pytest.mark.parametrize(
+    "kind", ["isotropic", *(pytest.param(k, marks=pytest.mark.slow) for k in ("anisotropic", "common mean", "hub"))]
+)
 def test_one_layer_of_a_real_width(kind: str) -> None:
     counts = fixed_points(null_similarities(kind, hidden=576), np.ones((DRAWS, 32), bool))
     assert_super_uniform(np.array(log10_fixed_point_tail(32))[counts])

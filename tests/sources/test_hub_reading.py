@@ -89,7 +89,7 @@ def test_every_file_whole(source: HubSource) -> None:
     assert {path: whole(source, path) for path in FILES} == FILES
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(pairs=st.lists(st.tuples(st.integers(0, len(WEIGHTS)), st.integers(0, 200_000)), max_size=8))
 def test_any_ranges(pairs: list[tuple[int, int]]) -> None:
     wanted = [Range(start, min(start + length, len(WEIGHTS))) for start, length in pairs]

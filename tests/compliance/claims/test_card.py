@@ -273,6 +273,7 @@ def test_an_access_token_is_not_repeated() -> None:
     assert codes(parsed) == {"secret"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "front",
     [

@@ -263,6 +263,7 @@ def test_code_llama_is_under_llama_2s_terms() -> None:
     assert family_of("meta-llama/Meta-Llama-3-8B") not in LLAMA2_TERMS
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_any_text_folds_to_aligned_views(text: str) -> None:
     folded = fold(text)

@@ -415,6 +415,7 @@ def test_any_text_is_read(body: str) -> None:
         assert claim.where.line is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [
