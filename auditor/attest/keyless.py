@@ -1,8 +1,4 @@
-"""Signing by identity and verifying it, through sigstore-python: the only module that imports it, and then lazily.
-
-Sigstore's exceptions come from many places (its own tree, its clients, pydantic, requests, cryptography, the parser of
-timestamps); here each becomes one of ours.
-"""
+"""Signing by identity and verifying it, through sigstore-python, which is imported only then."""
 
 from __future__ import annotations
 
@@ -11,35 +7,30 @@ import logging
 import queue
 import threading
 import time
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.utils import CryptographyDeprecationWarning
 
-from auditor.attest import keys
+from auditor.attest import certificates, keys
 from auditor.attest.errors import (
     BadAttestation,
-    BadLogEntry,
     BadSignature,
-    BadTimestamp,
     BadToken,
     BadTrust,
     NoCredential,
     ServiceFailed,
     UntrustedCertificate,
-    VerificationError,
     WrongIdentity,
     WrongIssuer,
     WrongKind,
 )
+from auditor.attest.sigstore_errors import first_line, no_timestamp, service_failed, sigstore_errors, verification_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cryptography import x509
     from sigstore.models import ClientTrustConfig, TrustedRoot
     from sigstore.oidc import IdentityToken
 
@@ -53,32 +44,7 @@ TRIES = 4
 PATIENCE = 60.0
 """Seconds that one try may take: sigstore-python itself would wait for a silent service without end."""
 
-FULCIO, REKOR, TSA, OIDC = (
-    "certificate authority (Fulcio)",
-    "transparency log (Rekor)",
-    "timestamp authority",
-    "identity provider",
-)
 _TRUSTED_ROOT = "application/vnd.dev.sigstore.trustedroot"
-_ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")  # Fulcio's "issuer"; the value is plain text
-_CERTIFICATE_WORDS = ("chain", "certificate", "sct", "usage", "signing cert", "issued")
-_LOG_WORDS = (
-    "log entry",
-    "checkpoint",
-    "inclusion",
-    "merkle",
-    "dsse log",
-    "hashedrekord",
-    "set:",
-    "keyring",
-    "tlog",
-    "note",
-)
-_TIME_WORDS = ("time", "tsa")
-_CERTIFICATE_ERRORS = (
-    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType, CryptographyDeprecationWarning,
-)  # fmt: skip
 
 
 class Trust:
@@ -136,9 +102,9 @@ def load_trust(data: bytes | None = None, *, file: str = "", online: bool = Fals
             return Trust(None, TrustedRoot(RootModel.from_json(data)))
         config = ClientTrustConfig.from_json(data.decode())
         return Trust(config, config.trusted_root)
-    except _sigstore_errors() as error:
+    except sigstore_errors() as error:
         where = file or "the public Sigstore's trust configuration"
-        raise BadTrust(f"{where}: cannot be used: {_first_line(error)}") from error
+        raise BadTrust(f"{where}: cannot be used: {first_line(error)}") from error
 
 
 def ambient_token() -> str:
@@ -152,8 +118,8 @@ def ambient_token() -> str:
 
     try:
         token = detect_credential()
-    except _sigstore_errors() as error:
-        raise NoCredential(f"this environment offers an identity and does not give it: {_first_line(error)}") from error
+    except sigstore_errors() as error:
+        raise NoCredential(f"this environment offers an identity and does not give it: {first_line(error)}") from error
     if token is None:
         raise NoCredential(
             "this environment offers no identity to sign with: give a key (--key), run where there is one (in GitHub "
@@ -174,8 +140,8 @@ def interactive_token(trust: Trust) -> str:
     config = trust.for_signing()
     try:
         return str(Issuer(config.signing_config.get_oidc_url()).identity_token())
-    except _sigstore_errors() as error:
-        raise NoCredential(f"no identity came of logging in: {_first_line(error)}") from error
+    except sigstore_errors() as error:
+        raise NoCredential(f"no identity came of logging in: {first_line(error)}") from error
 
 
 def sign(payload: bytes, *, trust: Trust, token: str, sleep: Callable[[float], None] = time.sleep) -> bytes:
@@ -202,9 +168,9 @@ def sign(payload: bytes, *, trust: Trust, token: str, sleep: Callable[[float], N
     config = trust.for_signing()
     try:
         identity = IdentityToken(token)
-    except _sigstore_errors() as error:
+    except sigstore_errors() as error:
         why = error.__cause__ if isinstance(error.__cause__, Exception) else error  # "Signature has expired", ...
-        raise BadToken(f"the identity token cannot be used: {_first_line(why)}") from error
+        raise BadToken(f"the identity token cannot be used: {first_line(why)}") from error
     for attempt in range(TRIES):
         try:
             return _in_time(partial(_sign_once, payload, config, identity))
@@ -250,41 +216,14 @@ def _sign_once(payload: bytes, config: ClientTrustConfig, identity: IdentityToke
         raise BadToken("the identity token has expired") from error
     except InvalidBundle as error:
         if timestamps and "timestamp" in str(error):  # of Rekor v2 nothing else says when
-            raise _no_timestamp() from error
-        raise _service_failed(error) from error
-    except _sigstore_errors() as error:
-        raise _service_failed(error) from error
+            raise no_timestamp() from error
+        raise service_failed(error) from error
+    except sigstore_errors() as error:
+        raise service_failed(error) from error
     material = json.loads(document)["verificationMaterial"]
     if timestamps and not material.get("timestampVerificationData", {}).get("rfc3161Timestamps"):
-        raise _no_timestamp()
+        raise no_timestamp()
     return document.encode() + b"\n"
-
-
-def _no_timestamp() -> ServiceFailed:
-    """Say what sigstore-python only logs. Without a timestamp nothing proves that the certificate was valid in time."""
-    return ServiceFailed(service=TSA, problem="no timestamp was given", passing=True)
-
-
-def _service_failed(error: Exception) -> ServiceFailed:
-    import requests  # noqa: PLC0415 (a dependency of sigstore)
-
-    kind = type(error).__name__
-    service = _CLIENTS.get(kind, "Sigstore")
-    cause = error if isinstance(error, requests.RequestException) else error.__cause__ or error.__context__
-    if isinstance(cause, requests.RequestException):
-        url = str(cause.request.url) if cause.request is not None else ""
-        service = next((name for part, name in _PATHS.items() if part in url), service)
-        if cause.response is not None:
-            status = cause.response.status_code
-            passing = status >= 500 or status == 429
-            return ServiceFailed(service=service, problem=f"answered HTTP {status}", passing=passing)
-        if isinstance(cause, requests.ConnectionError | requests.Timeout):
-            return ServiceFailed(service=service, problem=f"not reached: {type(cause).__name__}", passing=True)
-    return ServiceFailed(service=service, problem=f"gave no usable answer: {_first_line(error)}")
-
-
-_CLIENTS = {"FulcioClientError": FULCIO, "ExpiredCertificate": FULCIO, "RekorClientError": REKOR, "TimestampError": TSA}
-_PATHS = {"signingCert": FULCIO, "log/entries": REKOR, "timestamp": TSA, "openid-configuration": OIDC}
 
 
 def verify(bundle: Bundle, *, trust: Trust, identity: str, issuer: str) -> bytes:
@@ -304,7 +243,7 @@ def verify(bundle: Bundle, *, trust: Trust, identity: str, issuer: str) -> bytes
 
     if bundle.kind != "certificate":
         raise WrongKind(f"{bundle.file}: signed with a key, not by an identity: give --key")
-    certificate = _certificate(bundle)
+    certificate = certificates.load(bundle)
     public = certificate.public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey) or not keys.is_usable(public):
         raise UntrustedCertificate(f"{bundle.file}: the certificate's key is on no curve of NIST's")
@@ -314,17 +253,17 @@ def verify(bundle: Bundle, *, trust: Trust, identity: str, issuer: str) -> bytes
         raise BadSignature(f"{bundle.file}: {error}") from error
     try:
         parsed = SigstoreBundle.from_json(json.dumps(bundle.document))
-    except _sigstore_errors() as error:
-        raise BadAttestation(f"{bundle.file}: not a usable bundle: {_first_line(error)}") from error
+    except sigstore_errors() as error:
+        raise BadAttestation(f"{bundle.file}: not a usable bundle: {first_line(error)}") from error
     try:
         _, payload = Verifier(trusted_root=trust.root).verify_dsse(parsed, _Anyone())
-    except _sigstore_errors() as error:
-        raise _verification_error(error, bundle.file) from error
+    except sigstore_errors() as error:
+        raise verification_error(error, bundle.file) from error
     _check_signer(certificate, identity=identity, issuer=issuer, file=bundle.file)
     try:  # and once more in sigstore's words: what is accepted here is what it accepts
         policy.Identity(identity=identity, issuer=issuer).verify(certificate)
-    except _sigstore_errors() as error:
-        raise WrongIdentity(f"{bundle.file}: {_first_line(error)}") from error
+    except sigstore_errors() as error:
+        raise WrongIdentity(f"{bundle.file}: {first_line(error)}") from error
     if payload != bundle.payload:
         raise BadAttestation(f"{bundle.file}: two readers see two payloads in it")
     return payload
@@ -337,8 +276,8 @@ def signer(bundle: Bundle) -> tuple[str, str]:
     ------
     BadAttestation
     """
-    certificate = _certificate(bundle)
-    return ", ".join(sorted(_identities(certificate))), _issuer(certificate)
+    certificate = certificates.load(bundle)
+    return ", ".join(sorted(certificates.identities(certificate))), certificates.issuer(certificate)
 
 
 class _Anyone:
@@ -349,56 +288,10 @@ class _Anyone:
 
 
 def _check_signer(certificate: x509.Certificate, *, identity: str, issuer: str, file: str) -> None:
-    if (found := _issuer(certificate)) != issuer:
+    if (found := certificates.issuer(certificate)) != issuer:
         raise WrongIssuer(f"{file}: the signer's identity was vouched for by {found or 'nobody'}, not by {issuer}")
-    if identity not in (names := _identities(certificate)):
+    if identity not in (names := certificates.identities(certificate)):
         raise WrongIdentity(f"{file}: signed by {', '.join(sorted(names)) or 'nobody named'}, not by {identity}")
-
-
-def _certificate(bundle: Bundle) -> x509.Certificate:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", CryptographyDeprecationWarning)  # what it warns of, RFC 5280 forbids
-            certificate = x509.load_der_x509_certificate(bundle.certificate)
-            certificate.public_key()
-            tuple(certificate.extensions)
-    except _CERTIFICATE_ERRORS as error:
-        raise BadAttestation(f"{bundle.file}: certificate: not a usable X.509 certificate") from error
-    return certificate
-
-
-def _identities(certificate: x509.Certificate) -> frozenset[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return frozenset()
-    return frozenset(
-        [*names.get_values_for_type(x509.RFC822Name), *names.get_values_for_type(x509.UniformResourceIdentifier)]
-    )
-
-
-def _issuer(certificate: x509.Certificate) -> str:
-    try:
-        extension = certificate.extensions.get_extension_for_oid(_ISSUER).value
-    except x509.ExtensionNotFound:
-        return ""
-    return extension.value.decode("utf-8", "replace") if isinstance(extension, x509.UnrecognizedExtension) else ""
-
-
-def _verification_error(error: Exception, file: str) -> VerificationError:
-    """Tell by sigstore's words which part of the material it does not believe."""
-    said = _first_line(error)
-    words = said.lower()
-    kind: type[VerificationError] = BadAttestation
-    if type(error).__name__ in {"VerificationError", "CertValidationError", "MetadataError"}:
-        kind = UntrustedCertificate
-        if "verify sct" in words:  # the certificate's own log, in which every certificate stands
-            pass
-        elif any(word in words for word in _LOG_WORDS):
-            kind = BadLogEntry
-        elif any(word in words for word in _TIME_WORDS) and not any(word in words for word in _CERTIFICATE_WORDS):
-            kind = BadTimestamp
-    return kind(f"{file}: {said}")
 
 
 def _media_type(data: bytes, file: str) -> str:
@@ -407,27 +300,3 @@ def _media_type(data: bytes, file: str) -> str:
     if not isinstance(media_type, str):
         raise BadTrust(f"{file}: not a trust configuration: no mediaType")
     return media_type
-
-
-def _sigstore_errors() -> tuple[type[Exception], ...]:
-    """Everything that sigstore-python lets out of it, as measured by the tests' table of faults."""
-    import requests  # noqa: PLC0415
-    from sigstore._internal.fulcio import ExpiredCertificate  # noqa: PLC0415
-    from sigstore._internal.fulcio.client import FulcioClientError  # noqa: PLC0415
-    from sigstore._internal.rekor import RekorClientError  # noqa: PLC0415
-    from sigstore._internal.timestamp import TimestampError  # noqa: PLC0415
-    from sigstore.errors import Error  # noqa: PLC0415
-    from sigstore.models import InvalidBundle  # noqa: PLC0415
-    from sigstore.oidc import ExpiredIdentity, IssuerError  # noqa: PLC0415
-
-    return (
-        Error, InvalidBundle, ExpiredCertificate, ExpiredIdentity, FulcioClientError, IssuerError, RekorClientError,
-        TimestampError, requests.RequestException, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound,
-        ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, AssertionError, OSError,
-        OverflowError,
-    )  # fmt: skip
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0].strip() if text else "") or type(error).__name__

@@ -49,7 +49,7 @@ SERVICES = pytest.mark.parametrize(
     ("service", "rekor"), [("fulcio", 2), ("rekor", 1), ("rekor", 2), ("tsa", 1), ("tsa", 2)]
 )
 SOME_OR_ALL = pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
-NAMES = {"fulcio": keyless.FULCIO, "rekor": keyless.REKOR, "tsa": keyless.TSA}
+NAMES = {"fulcio": sigstore_errors.FULCIO, "rekor": sigstore_errors.REKOR, "tsa": sigstore_errors.TSA}
 HOUR = timedelta(hours=1)
 
 
