@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from loopback_sigstore import IDENTITY, ISSUER, LoopbackSigstore
 
-from auditor.attest import KeylessSigner, keyless, keys
+from auditor.attest import KeylessSigner, keyless, keys, sigstore_errors
 from auditor.attest.bundle import MEDIA_TYPE, PAYLOAD_TYPE, pae, parse_bundle
 from auditor.attest.errors import (
     BadAttestation,
