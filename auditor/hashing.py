@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from auditor.attest import Manifest
-    from auditor.digests.files import Progress
+    from auditor.digests.files import Hashing, Progress
     from auditor.digests.values import TensorLayout
     from auditor.model import ModelView
 
@@ -63,7 +63,9 @@ class TargetDigests:
         }
 
 
-def digest_target(target: str, *, tensors: bool = False, progress: Progress | None = None) -> TargetDigests:
+def digest_target(
+    target: str, *, tensors: bool = False, progress: Progress | None = None, hashing: Hashing | None = None
+) -> TargetDigests:
     """Hash a target.
 
     Parameters
@@ -74,13 +76,15 @@ def digest_target(target: str, *, tensors: bool = False, progress: Progress | No
         Also the values of every tensor, from the same read.
     progress : callable, optional
         See `digest_files`.
+    hashing : Hashing, optional
+        Of the target's files, under way already; not together with `tensors`.
 
     Raises
     ------
     TargetError
         When there is no such target.
     """
-    source = open_source(target)
+    source = hashing.source if hashing else open_source(target)
     layouts: dict[str, tuple[TensorLayout, ...]] = {}
     models: list[ModelView] = []
     unread: list[Unread] = []
@@ -96,7 +100,7 @@ def digest_target(target: str, *, tensors: bool = False, progress: Progress | No
             else:
                 models += views
     always = () if Path(target).is_file() else IGNORED_PATHS
-    hashed = hash_target(source, always=always, tensors=layouts, progress=progress)
+    hashed = hash_target(source, always=always, tensors=layouts, progress=progress, hashing=hashing)
     weights = {
         f"{model.container.files[0]}{f' ({model.prefix}*)' if len(models) > 1 else ''}": digest
         for model in models

@@ -17,7 +17,7 @@ from auditor.digests.files import digest_files
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from auditor.digests.files import Progress
+    from auditor.digests.files import Hashing, Progress
     from auditor.digests.values import TensorLayout
     from auditor.sources import FileInfo, Source, Unread
 
@@ -154,6 +154,7 @@ def hash_target(
     ignore: Collection[str] = (),
     tensors: Mapping[str, tuple[TensorLayout, ...]] | None = None,
     progress: Progress | None = None,
+    hashing: Hashing | None = None,
 ) -> Hashed:
     """Hash every file of a target.
 
@@ -164,14 +165,16 @@ def hash_target(
         See `make_manifest`.
     tensors, progress
         See `digest_files`.
+    hashing : Hashing, optional
+        Of all files of this source, under way already.
     """
     ignored = {*always, *ignore}
     paths = {info.path for info in source.files() if not is_ignored(info.path, ignored)}
-    done = digest_files(source, paths, tensors=tensors, progress=progress)
+    done = hashing.result() if hashing else digest_files(source, paths, tensors=tensors, progress=progress)
     refused = tuple(unread for unread in source.refused() if not is_ignored(unread.path, ignored))
     return Hashed(
         manifest=make_manifest(done.files, always=always, ignore=ignore, follows_links=follows_links(source, paths)),
-        unread=refused + done.unread,
+        unread=refused + tuple(unread for unread in done.unread if unread.path in paths),
         tensors=done.tensors,
     )
 

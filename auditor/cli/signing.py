@@ -45,10 +45,16 @@ def digest(
 
     Exit codes: 0 everything was hashed, 2 usage or target error, 3 something could not be.
     """
-    from auditor.hashing import digest_target
+    from auditor.digests.files import Hashing
+    from auditor.sources import open_source
 
     with errors(), Progress("hashed") as progress:
-        found = digest_target(target, tensors=tensors, progress=progress)
+        hashing = None if tensors else Hashing(open_source(target), progress=progress)
+        if hashing is not None:
+            hashing.start()  # while the rest is still being imported
+        from auditor.hashing import digest_target
+
+        found = digest_target(target, tensors=tensors, progress=progress, hashing=hashing)
     if format is opt.Format.json:
         echo_json(found.as_dict())
     else:
