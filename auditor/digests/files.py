@@ -63,6 +63,7 @@ def digest_files(
     paths: Collection[str] | None = None,
     *,
     tensors: Mapping[str, tuple[TensorLayout, ...]] | None = None,
+    recompute: bool = False,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> FileDigests:
@@ -77,6 +78,8 @@ def digest_files(
         Files to hash; all where left out.
     tensors : mapping of path to tuple of TensorLayout, optional
         Tensors whose value digests are wanted. Every one lies within its file.
+    recompute : bool
+        Hash also what the source vouches for.
     processes : int, optional
         Files hashed side by side; one for each core that this process may use where left out.
     progress : callable, optional
@@ -84,7 +87,11 @@ def digest_files(
     """
     layouts = tensors or {}
     wanted = [info for info in source.files() if paths is None or info.path in paths]
-    known = [info for info in wanted if info.sha256 is not None and not layouts.get(info.path)]
+
+    def is_known(info: FileInfo) -> bool:
+        return info.sha256 is not None and not layouts.get(info.path) and not recompute
+
+    known = [info for info in wanted if is_known(info)]
     jobs = [
         _Job(
             info=info,
@@ -92,7 +99,7 @@ def digest_files(
             tensors=layouts.get(info.path, ()),
         )
         for info in sorted(wanted, key=lambda info: (-info.size, info.path))
-        if info.sha256 is None or layouts.get(info.path)
+        if not is_known(info)
     ]
     run = _Run(source, jobs, progress)
     run.all(processes or _cores())

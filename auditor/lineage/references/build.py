@@ -6,26 +6,24 @@ own record of it where the files lie there, computed from the bytes where they l
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from auditor.digests.files import digest_files
 from auditor.errors import BadReference, FileError
 from auditor.formats import open_checkpoints
 from auditor.lineage.sample import mlp_shape
 from auditor.lineage.sketch import Provenance, dump_sketch, sketch_model
 from auditor.model import model_views
-from auditor.sources import FileInfo, Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from auditor.lineage.references.table import Pin, Reference
     from auditor.model import ModelView
-    from auditor.sources import OnDisk, Source, Unread
+    from auditor.sources import FileInfo, OnDisk, Range, Source, Unread
 
-_BLOCK: Final = 8 * 1024 * 1024  # bytes hashed at a time
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -156,7 +154,10 @@ def _vouched(reference: Reference, source: Source, info: FileInfo, *, hash_all: 
         return info
     if not (local or hash_all):
         return info  # not recorded, not pinned: too large to fetch unasked
-    computed = FileInfo(path=info.path, size=info.size, sha256=_sha256(source, info), digest_source="computed")
+    done = digest_files(source, {info.path}, recompute=True)
+    if done.unread:
+        raise BadReference(f"{reference.name}: {source.uri}: {info.path}: {done.unread[0].reason}")
+    (computed,) = done.files
     pin = next((pin for pin in reference.pins if pin.path == info.path), None)
     if pin is not None:
         check_digest(reference, pin, computed, where=source.uri)
@@ -169,13 +170,6 @@ def _vouched(reference: Reference, source: Source, info: FileInfo, *, hash_all: 
 def _at_hand(source: Source, info: FileInfo) -> bool:
     """Say whether a file's bytes need no network: those of a Hub's cache do not, and can have been edited."""
     return source.kind != "hub" or source.on_disk(info.path) is not None
-
-
-def _sha256(source: Source, info: FileInfo) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, info.size, _BLOCK):
-        digest.update(source.read(info.path, [Range(start, min(start + _BLOCK, info.size))])[0])
-    return digest.hexdigest()
 
 
 def _the_model(reference: Reference, source: Source) -> ModelView:
