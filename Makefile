@@ -42,8 +42,9 @@ docs: $(STAMP)   ## run every command of the README and the docs
 
 check: lint types imports test  ## what to run before a commit
 
-bench: $(STAMP)  ## costs at 7B shape, and of hashing and signing 4 GB
+bench: $(STAMP)  ## costs at 7B and 70B shape, from disk and from a Hub, and of hashing and signing 4 GB
 	$(BIN)/python benchmarks/scan_7b.py
+	$(BIN)/python benchmarks/hub_7b_70b.py
 	$(BIN)/python benchmarks/attest_4gb.py
 
 clean:           ## remove what was built and fetched

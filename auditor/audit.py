@@ -19,7 +19,17 @@ from auditor.findings import Finding, file_finding
 from auditor.formats import Checkpoints, Container, open_checkpoints
 from auditor.library import Library, gather
 from auditor.limits import LIMITS
-from auditor.lineage import Candidate, Lineage, SampleReader, Sketch, compare, judge, model_label, settle_copies
+from auditor.lineage import (
+    Candidate,
+    FirstLayers,
+    Lineage,
+    SampleReader,
+    Sketch,
+    compare,
+    judge,
+    model_label,
+    settle_copies,
+)
 from auditor.model import ModelView, model_views, unplaced_share
 from auditor.report import Coverage, FailOn, Report, Target, exit_code
 from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, open_source
@@ -58,6 +68,8 @@ class Options:
         An inconclusive verdict makes the exit code 3.
     digests : {"known", "files", "tensors"}
         "files" and "tensors" read every byte of the target, while the audit goes on.
+    first_layers : {"auto", "few", "all"}
+        What the first look is at; "auto" is all layers of a model on this machine, and few of one that is far away.
     max_bytes : int, optional
         Bytes of the target that may be read beside hashing; what would take more is left unread, and said so.
     build_references : bool
@@ -73,6 +85,7 @@ class Options:
     fail_on: FailOn = "fail"
     fail_on_incomplete: bool = False
     digests: Digests = "known"
+    first_layers: FirstLayers = "auto"
     max_bytes: int | None = None
     build_references: bool = True
 
@@ -161,7 +174,7 @@ def audit(
     if options.digests == "tensors":
         _start_hashing_tensors(hashing, checkpoints, models)
     library = gather(source, models, options.against, build=options.build_references, notify=notify)
-    weights = _weigh(checkpoints, models, unread, library)
+    weights = _weigh(checkpoints, models, unread, library, options.first_layers)
     findings, unread, situation = weights.findings, [*weights.unread], None
     if policies:
         check = check_licence(
@@ -223,13 +236,19 @@ class _Weights:
     unread: tuple[Unread, ...]
 
 
-def _weigh(checkpoints: Checkpoints, models: list[ModelView], unread: list[Unread], library: Library) -> _Weights:
+def _weigh(
+    checkpoints: Checkpoints,
+    models: list[ModelView],
+    unread: list[Unread],
+    library: Library,
+    first_layers: FirstLayers,
+) -> _Weights:
     candidates: list[Candidate] = list(library.known)
     pairs = [] if library.known else list(itertools.product(models, library.references))
     readers = {model: SampleReader(model) for model in models}
     for model, reference in pairs:
         try:
-            candidates.append(compare(readers[model], reference, tests=len(pairs)))
+            candidates.append(compare(readers[model], reference, tests=len(pairs), first_layers=first_layers))
         except FileError as error:
             unread.append(Unread.from_error(error))
     unread = list(dict.fromkeys(unread))

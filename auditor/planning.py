@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from auditor.errors import FileError
 from auditor.formats import open_checkpoints
+from auditor.library import decide_by_digests
+from auditor.lineage.known import load_known
 from auditor.lineage.ladder import looks
 from auditor.lineage.references import plan_references
 from auditor.lineage.supporting import shape_of
@@ -15,7 +17,7 @@ from auditor.sources import Counting, MeteredSource, open_source
 
 if TYPE_CHECKING:
     from auditor.audit import Options
-    from auditor.lineage import Sketch
+    from auditor.lineage import FirstLayers, Sketch
     from auditor.lineage.ladder import Look
     from auditor.model import ModelView
 
@@ -53,6 +55,10 @@ class ScanPlan:
         How many, and bytes in all.
     requests, bytes : int
         What making this plan has read: listing, headers.
+    decided : str or None
+        What known digests say already, before anything of the weights is read: there are no looks then.
+    hashed : int
+        Bytes to be hashed: files on this machine of the size of a known file.
     looks : tuple of PlannedLook
     missing : tuple of str
         References that would have to be made first.
@@ -64,6 +70,8 @@ class ScanPlan:
     size: int
     requests: int
     bytes: int
+    decided: str | None
+    hashed: int
     looks: tuple[PlannedLook, ...]
     missing: tuple[str, ...]
 
@@ -75,6 +83,8 @@ class ScanPlan:
             "files": self.files,
             "size": self.size,
             "headers": {"requests": self.requests, "bytes": self.bytes},
+            "decided": self.decided,
+            "hashed": self.hashed,
             "looks": [
                 {
                     "model": look.model,
@@ -96,6 +106,10 @@ class ScanPlan:
             f"{self.uri}{at}: {self.files} files, {self.size / 1e6:.1f} MB",
             f"headers    {self.requests} reads, {self.bytes / 1e6:.2f} MB (read for this plan)",
         ]
+        if self.decided:
+            out.append(f"weights    not read: {self.decided} by digests of files")
+        if self.hashed:
+            out.append(f"hashed     {self.hashed / 1e6:.1f} MB: files of the size of a known one")
         for number, look in enumerate(self.looks):
             first = number == 0 or self.looks[number - 1].reference != look.reference
             when = f"against {look.reference}" if first else "and where that does not decide"
@@ -123,16 +137,18 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
             models.extend(model_views(source, container))
         except FileError:  # the scan itself will say why
             continue
+    files = plain.files()
+    known = load_known()
+    decided = decide_by_digests(known, known.match(files), options.against)
     sizes = {size for model in models if (size := shape_of(model)["hidden_size"]) is not None}
     references = plan_references(options.against, hidden_sizes=sizes)
     planned = [
         look
         for model in models
-        for reference in references.sketches
+        for reference in (() if decided else references.sketches)
         if shape_of(model)["hidden_size"] == reference.sample.hidden_size
-        for look in _looks(model, reference)
+        for look in _looks(model, reference, options.first_layers)
     ]
-    files = plain.files()
     return ScanPlan(
         uri=plain.uri,
         revision=plain.revision,
@@ -140,15 +156,17 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
         size=sum(info.size for info in files),
         requests=plain.http_requests if isinstance(plain, Counting) else source.requests,
         bytes=plain.http_bytes if isinstance(plain, Counting) else source.bytes_read,
+        decided=f"{decided.verdict}, {decided.reference}" if decided else None,
+        hashed=sum(info.size for info in known.worth_hashing(files) if plain.on_disk(info.path) is not None),
         looks=tuple(planned),
-        missing=tuple(reference.name for reference in references.missing),
+        missing=() if decided else tuple(reference.name for reference in references.missing),
     )
 
 
-def _looks(model: ModelView, reference: Sketch) -> list[PlannedLook]:
+def _looks(model: ModelView, reference: Sketch, first_layers: FirstLayers) -> list[PlannedLook]:
     out = []
     before: Look | None = None
-    for look in looks(model, reference):
+    for look in looks(model, reference, first_layers=first_layers):
         ranges, size = look.cost(model)
         had = before.cost(model)[1] if before else 0
         out.append(

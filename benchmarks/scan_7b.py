@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         # In a process of its own: a child's peak memory starts at what its parent held when it was made.
-        subprocess.run([sys.executable, Path(__file__).with_name("shape7b.py"), work], check=True)
+        subprocess.run([sys.executable, Path(__file__).with_name("llama_shape.py"), work], check=True)
         commands = {
             "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
             "auditor --help": [*AUDITOR, "--help"],

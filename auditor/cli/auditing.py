@@ -31,6 +31,7 @@ def scan(
     output: opt.OutputOption = None,
     fail_on: opt.FailOnOption = opt.FailOn.fail,
     fail_on_incomplete: opt.IncompleteOption = None,
+    layers: opt.LayersOption = opt.Layers.auto,
     dry_run: opt.DryRunOption = False,  # noqa: FBT002 (a flag)
     max_bytes: opt.MaxBytesOption = None,
     build_references: opt.BuildOption = True,  # noqa: FBT002 (a flag)
@@ -57,6 +58,7 @@ def scan(
             "config": config_file(config),
             "digests": "tensors" if full else "known",
             "max_bytes": parse_size(max_bytes),
+            "first_layers": layers.value,
             "build_references": build_references,
         }
     chosen = _options(choices, fail_on, fail_on_incomplete)
@@ -88,6 +90,7 @@ def compare(
     output: opt.OutputOption = None,
     fail_on: opt.FailOnOption = opt.FailOn.fail,
     fail_on_incomplete: opt.IncompleteOption = None,
+    layers: opt.LayersOption = opt.Layers.auto,
     dry_run: opt.DryRunOption = False,  # noqa: FBT002 (a flag)
     max_bytes: opt.MaxBytesOption = None,
 ) -> None:
@@ -98,6 +101,7 @@ def compare(
             "licence": False,
             "digests": "tensors" if full else "known",
             "max_bytes": parse_size(max_bytes),
+            "first_layers": layers.value,
         }
     chosen = _options(choices, fail_on, fail_on_incomplete)
     if dry_run:

@@ -90,6 +90,19 @@ FullOption = Annotated[
     typer.Option("--full", help="Read every byte: digests of all files and tensors, and copies told for sure."),
 ]
 
+
+class Layers(StrEnum):
+    """What the first look is at."""
+
+    auto = "auto"
+    few = "few"
+    all = "all"
+
+
+LayersOption = Annotated[
+    Layers,
+    typer.Option("--layers", help="First look: few layers, or all. auto: few where the target is far away."),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read, and how much.")]
 MaxBytesOption = Annotated[
     str | None,

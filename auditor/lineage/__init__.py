@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.lineage.ladder import compare, model_label
+from auditor.lineage.ladder import FirstLayers, compare, model_label
 from auditor.lineage.references import list_references, resolve_references
 from auditor.lineage.sample import SampleReader
 from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
@@ -10,6 +10,7 @@ from auditor.lineage.verdict import Candidate, LayerMatch, Lineage, Relation, ju
 
 __all__ = [
     "Candidate",
+    "FirstLayers",
     "LayerMatch",
     "Lineage",
     "Relation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 FIRST_LOOK = 16
 """Neurons a layer read first; all that the sketch holds are read only where these do not decide."""
 
-FIRST_LAYERS = 8
-"""Layers read first where the model is far away: eight of them match by chance once in 16!**8 = 1e106 models."""
+FirstLayers = Literal["auto", "few", "all"]
+"""Which layers the first look is at; "auto": all of a model that lies on this machine, few of one that is far away."""
+
+FIRST_LAYERS = 4
+"""How many are few: four of them match by chance once in 16!**4 = 1e53 models."""
 
 
 class Look(NamedTuple):
@@ -51,16 +54,16 @@ class Look(NamedTuple):
         return len(entries), sum((e.stop - e.start) // max(1, e.shape[0]) * self.neurons for e in entries)
 
 
-def looks(view: ModelView, reference: Sketch) -> tuple[Look, ...]:
+def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "auto") -> tuple[Look, ...]:
     """Plan the looks at a model, from the cheapest on. Each includes the one before.
 
-    What lies on this machine is cheap to read, and its layers are all looked at from the beginning.
+    The same plan finds the same evidence wherever the model lies.
     """
     layers = view.layers("gate", "up")
     sampled = len(reference.sample.index)
     first = min(FIRST_LOOK, sampled)
     planned = [Look(layers, first), Look(layers, sampled)]
-    if not view.on_disk:
+    if first_layers == "few" or (first_layers == "auto" and not view.on_disk):
         spread = np.unique(np.linspace(0, len(layers) - 1, FIRST_LAYERS).round().astype(int))
         planned.insert(0, Look(tuple(layers[i] for i in spread), first))
     return tuple(dict.fromkeys(planned))
@@ -75,7 +78,9 @@ def model_label(view: ModelView) -> str:
     return view.container.files[0] + (f" ({view.prefix}*)" if view.prefix not in {"", "model."} else "")
 
 
-def compare(model: ModelView | SampleReader, reference: Sketch, *, tests: int) -> Candidate:
+def compare(
+    model: ModelView | SampleReader, reference: Sketch, *, tests: int, first_layers: FirstLayers = "auto"
+) -> Candidate:
     """Climb the ladder for one pair.
 
     Parameters
@@ -86,6 +91,7 @@ def compare(model: ModelView | SampleReader, reference: Sketch, *, tests: int) -
     tests : int
         Pairs of model and reference that are compared in this audit; the verdict is corrected for them, and for the
         looks at the model.
+    first_layers : {"auto", "few", "all"}
 
     Returns
     -------
@@ -101,7 +107,7 @@ def compare(model: ModelView | SampleReader, reference: Sketch, *, tests: int) -
     label = model_label(view)
     if reason := _incomparable(view, reference):
         return Candidate(reference=reference.name, model=label, verdict="inconclusive", reason=reason)
-    planned = looks(view, reference)
+    planned = looks(view, reference, first_layers=first_layers)
     corrections = len(planned) * tests
     stopped = None
     known = target = found = None

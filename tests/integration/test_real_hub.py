@@ -32,6 +32,8 @@ from auditor.sources.hub_settings import HubSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from auditor.lineage import FirstLayers
+
 pytestmark = pytest.mark.integration
 
 WEIGHTS = noise(3_000_000, "weights")
@@ -198,16 +200,22 @@ def test_snapshot_that_huggingface_hub_made(hub: OlahHub, tmp_path: Path) -> Non
     assert {path: whole(offline, path) for path in FILES} == FILES
 
 
+@pytest.mark.parametrize("first_layers", ["few", "all"])
 @pytest.mark.parametrize("name", ["smol", "tuned"])
 def test_a_repository_is_judged_as_the_same_files_are_locally(
-    hub: OlahHub, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    hub: OlahHub,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    first_layers: FirstLayers,
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.chdir(tmp_path)
-    options = Options(against=(REFERENCE,))
+    options = Options(against=(REFERENCE,), first_layers=first_layers)
     remote, local = auditor.scan(f"acme/{name}", options), auditor.scan(str(models / name), options)
     assert remote.lineage == local.lineage
     assert [(found.id, found.status) for found in remote.findings] == [
