@@ -14,7 +14,7 @@ from auditor.compliance import Profile, Situation, Statements, check_licence, lo
 from auditor.digests.files import FileDigests, Hashing, digest_files
 from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
-from auditor.errors import FileError, LimitExceeded, UsageError
+from auditor.errors import FileError, LimitExceeded, OverBudget, UsageError
 from auditor.findings import Finding, file_finding
 from auditor.formats import Checkpoints, Container, open_checkpoints
 from auditor.library import Library, gather
@@ -251,6 +251,11 @@ def _weigh(
             candidates.append(compare(readers[model], reference, tests=len(pairs), first_layers=first_layers))
         except FileError as error:
             unread.append(Unread.from_error(error))
+    unread += [
+        Unread(path=candidate.model, code=OverBudget.code, reason=candidate.stopped)
+        for candidate in candidates
+        if candidate.stopped is not None
+    ]
     unread = list(dict.fromkeys(unread))
     lineage = judge(
         tuple(candidates),

@@ -8,7 +8,7 @@ from auditor import __version__
 from auditor.digests.files import digest_files
 from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
-from auditor.errors import FileError, GatedRepo, MissingRepo, TargetError, UsageError
+from auditor.errors import FileError, HubError, HubMismatch, HubUnreachable, TargetError, UsageError
 from auditor.formats import open_checkpoints
 from auditor.lineage import dump_sketch, sketch_model
 from auditor.lineage.references import build_reference, find_reference, install_sketch
@@ -92,7 +92,8 @@ def build(name: str, *, folder: str | None = None, notify: Notify | None = None)
         Of the library.
     folder : str, optional
         A licensed copy on this machine, whose pinned files are hashed. The reference's repositories on the Hub where
-        left out: the official one, and its mirrors where that is closed to us.
+        left out: the official one, and its mirrors where that is closed to us: gated, gone, or not in the cache of a
+        machine that is offline.
     notify : callable, optional
         Told what is about to be read.
 
@@ -118,7 +119,9 @@ def build(name: str, *, folder: str | None = None, notify: Notify | None = None)
             say(f"making the sketch of {name} from {repo}, once: some tens of MB")
             source = open_source(f"hf://{repo}")
             data = build_reference(reference, source, repo=repo, tool_version=__version__)
-        except (GatedRepo, MissingRepo) as error:
+        except (HubUnreachable, HubMismatch):  # the server, not the repository
+            raise
+        except HubError as error:
             closed = closed or error
             continue
         return install_sketch(reference, data)

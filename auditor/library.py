@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auditor.digests.files import digest_files
 from auditor.enrolling import build as make
-from auditor.errors import AuditError, HubOffline, HubUnreachable
+from auditor.errors import AuditError, HubUnreachable
 from auditor.lineage import Candidate, Sketch
 from auditor.lineage.known import load_known
 from auditor.lineage.references import list_references, plan_references
@@ -21,9 +21,11 @@ from auditor.lineage.supporting import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from auditor.enrolling import Notify
     from auditor.lineage import Lineage
-    from auditor.lineage.known import KnownFiles, KnownMatch
+    from auditor.lineage.known import KnownFiles, KnownMatch, KnownVerdict
     from auditor.lineage.references import Reference
     from auditor.model import ModelView
     from auditor.sources import FileInfo, Source
@@ -98,9 +100,7 @@ def gather(
         When a reference that was named cannot be used.
     """
     matches, infos, known = _known_files(source)
-    decided = known.decide(matches, list_references())
-    if decided is not None and against and decided.reference not in against:
-        decided = None  # of a model that was not asked about: shown, and not decided by
+    decided = decide_by_digests(known, matches, against)
     candidates: tuple[Candidate, ...] = ()
     if decided is not None:
         candidates = (
@@ -127,10 +127,26 @@ def gather(
     )
 
 
+def decide_by_digests(
+    known: KnownFiles, matches: Iterable[KnownMatch], against: tuple[str, ...]
+) -> KnownVerdict | None:
+    """Climb rung 0. Files of a model that was not asked about are shown, and decide nothing."""
+    asked = [match for match in matches if not against or match.known.reference in against]
+    return known.decide(asked, list_references())
+
+
+def files_to_hash(source: Source, known: KnownFiles) -> tuple[FileInfo, ...]:
+    """Return the files on this machine that may be known ones: those of the size of one, tokenizers included."""
+    shared = {row.size for row in known.rows if row.relation == "shared"}
+    infos = source.files()
+    worth = (*known.worth_hashing(infos), *(info for info in infos if info.sha256 is None and info.size in shared))
+    return tuple(info for info in dict.fromkeys(worth) if source.on_disk(info.path) is not None)
+
+
 def _known_files(source: Source) -> tuple[tuple[KnownMatch, ...], list[FileInfo], KnownFiles]:
     known = load_known()
     infos = source.files()
-    worth = {info.path for info in known.worth_hashing(infos) if source.on_disk(info.path) is not None}
+    worth = {info.path for info in files_to_hash(source, known)}
     hashed = {info.path: info for info in digest_files(source, worth).files} if worth else {}
     files = [hashed.get(info.path, info) for info in infos]
     return known.match(files), files, known
@@ -143,7 +159,7 @@ def _build_all(missing: tuple[Reference, ...], notify: Notify | None) -> dict[st
         try:
             if unreachable is None:
                 make(reference.name, notify=notify)
-        except (HubOffline, HubUnreachable) as error:
+        except HubUnreachable as error:
             unreachable = str(error)
         except AuditError as error:
             problems[reference.name] = str(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auditor.errors import FileError
 from auditor.formats import open_checkpoints
-from auditor.library import decide_by_digests
+from auditor.library import decide_by_digests, files_to_hash
 from auditor.lineage.known import load_known
 from auditor.lineage.ladder import looks
 from auditor.lineage.references import plan_references
@@ -157,7 +157,7 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
         requests=plain.http_requests if isinstance(plain, Counting) else source.requests,
         bytes=plain.http_bytes if isinstance(plain, Counting) else source.bytes_read,
         decided=f"{decided.verdict}, {decided.reference}" if decided else None,
-        hashed=sum(info.size for info in known.worth_hashing(files) if plain.on_disk(info.path) is not None),
+        hashed=sum(info.size for info in files_to_hash(plain, known)),
         looks=tuple(planned),
         missing=() if decided else tuple(reference.name for reference in references.missing),
     )
@@ -168,7 +168,9 @@ def _looks(model: ModelView, reference: Sketch, first_layers: FirstLayers) -> li
     before: Look | None = None
     for look in looks(model, reference, first_layers=first_layers):
         ranges, size = look.cost(model)
-        had = before.cost(model)[1] if before else 0
+        had_ranges, had = before.cost(model) if before else (0, 0)
+        if before and before.neurons == look.neurons:  # more layers: those read before are not read again
+            ranges -= had_ranges
         out.append(
             PlannedLook(
                 model=model.container.files[0],

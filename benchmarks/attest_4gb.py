@@ -123,7 +123,7 @@ def main() -> None:
 def in_process(model: Path, size: float) -> float:
     """Return GB/s of hashing without the start of Python."""
     code = (
-        "import sys, time; from auditor.digests import digest_files; from auditor.sources import LocalSource\n"
+        "import sys, time; from auditor.digests.files import digest_files; from auditor.sources import LocalSource\n"
         "source = LocalSource(sys.argv[1]); times = []\n"
         "for _ in range(5):\n"
         "    start = time.perf_counter(); assert not digest_files(source).unread\n"

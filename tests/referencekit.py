@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from modelkit import make_model, safetensors_bytes
 
+from auditor.lineage.known import COLUMNS, KnownFile
 from auditor.lineage.references import Reference, find_reference
 from auditor.sources import BytesSource, FileInfo, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from modelkit import Model
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "llama-2-7b"
 REPO = "meta-llama/Llama-2-7b-hf"
+MIRROR = "NousResearch/Llama-2-7b-hf"
 SHAPE = {"layers": 4, "hidden_size": 64, "neurons": 96, "vocabulary": 50}
 
 
@@ -44,12 +48,12 @@ def pin_lines(files: dict[str, bytes], **changed: str) -> str:
     return "pins = [\n" + "\n".join(lines) + "\n]\n"
 
 
-def write_library(folder: Path, pins: str) -> Path:
-    """Write a table: the stand-in, a model that descends from it, and one of another width."""
+def write_library(folder: Path, pins: str, *, mirrors: bool = True, known: Iterable[KnownFile] = ()) -> Path:
+    """Write a table: the stand-in, a model that descends from it, and one of another width; and known digests."""
     shape = "".join(f"{key} = {value}\n" for key, value in SHAPE.items())
     table = (
         f'[reference.{NAME}]\ntitle = "Stand-in"\nlicense = "llama2"\nrepo = "{REPO}"\n'
-        f'mirrors = ["NousResearch/Llama-2-7b-hf"]\nsuper_weights = [[1, 5, 7]]\n{shape}{pins}\n'
+        f"{f'mirrors = [{MIRROR!r}]' if mirrors else ''}\nsuper_weights = [[1, 5, 7]]\n{shape}{pins}\n"
         f'[reference.{NAME}-chat]\ntitle = "Chat"\nlicense = "llama2"\nrepo = "{REPO}-chat"\n'
         f'descends_from = "{NAME}"\n{shape}\n'
         '[reference.llama-2-13b]\ntitle = "Wider"\nlicense = "llama2"\nrepo = "meta-llama/Llama-2-13b-hf"\n'
@@ -57,7 +61,29 @@ def write_library(folder: Path, pins: str) -> Path:
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "references.toml").write_text(table)
+    with (folder / "known_digests.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for row in known:
+            fields = asdict(row) | {"sources": " | ".join(row.sources)}
+            rows.writerow("" if fields[column] is None else fields[column] for column in COLUMNS)
     return folder
+
+
+def known_row(data: bytes, file: str, **changed: Any) -> KnownFile:  # noqa: ANN401 (any field)
+    """Make a row that decides for the stand-in: a weight file of it, in two sources."""
+    fields: dict[str, Any] = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "model": "Stand-in",
+        "repo": REPO,
+        "file": file,
+        "relation": "official",
+        "reference": NAME,
+        "confidence": "corroborated",
+        "sources": ("one record", "another record"),
+    }
+    return KnownFile(**fields | changed)
 
 
 def stand_in(folder: Path) -> Reference:

@@ -129,8 +129,9 @@ def compare(
     whole = target.layers == view.layers("gate", "up")
     if not whole and candidate.relation is not None:
         candidate = replace(candidate, relation=Relation(kind=candidate.relation.kind))
-    if stopped is not None and candidate.verdict == "independent":
-        candidate = replace(candidate, verdict="inconclusive", reason=f"stopped before the last look: {stopped}")
+    if stopped is not None and candidate.verdict != "derived":
+        reason = f"stopped before the last look: {stopped}"
+        candidate = replace(candidate, verdict="inconclusive", reason=reason, stopped=reason)
     return replace(candidate, layers_in_model=len(view.layers("gate", "up")))
 
 

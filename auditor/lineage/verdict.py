@@ -98,6 +98,8 @@ class Candidate:
         Those that were read.
     layers_in_model : int
         How many the target has.
+    stopped : str or None
+        Why not every look was taken that would have been needed.
     detection_limit : float or None
         Smallest row cosine that would have been found.
     nonfinite : tuple of str
@@ -115,6 +117,7 @@ class Candidate:
     relation: Relation | None = None
     layers: tuple[LayerMatch, ...] = ()
     layers_in_model: int = 0
+    stopped: str | None = None
     detection_limit: float | None = None
     nonfinite: tuple[str, ...] = ()
 

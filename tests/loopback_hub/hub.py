@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from auditor.sources.hub_settings import HubSettings
-from loopback_hub.repository import Repository, blob_id, entry, is_lfs
+from loopback_hub.repository import Content, Repository, blob_id, entry, is_lfs
 from loopback_hub.server import Answer, Request, Server
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 Twist = Callable[[Request, Answer], Answer]
@@ -46,7 +47,7 @@ class LoopbackHub:
         self.twist: Twist = lambda _, answer: answer
         self._signatures = itertools.count(1)
         self._oldest = 0
-        self._stored: dict[str, bytes] = {}
+        self._stored: dict[str, Content] = {}
         self._hub = Server(partial(self._answer, "hub", self._api))
         self._cdn = Server(partial(self._answer, "cdn", self._storage))
 
@@ -61,7 +62,7 @@ class LoopbackHub:
     def settings(self, *, cache: Path = Path("/nonexistent"), token: str | None = None) -> HubSettings:
         return HubSettings(endpoint=self.endpoint, cache=cache, token=token)
 
-    def publish(self, repo: str, files: dict[str, bytes], *, ref: str = "main") -> str:
+    def publish(self, repo: str, files: Mapping[str, Content], *, ref: str = "main") -> str:
         """Make a commit, and the branch point to it."""
         return self.repositories.setdefault(repo, Repository()).publish(files, ref=ref)
 
@@ -122,6 +123,7 @@ class LoopbackHub:
         data = files[path]
         headers = {"X-Repo-Commit": commit}
         if not is_lfs(path):
+            assert isinstance(data, bytes)
             return _content(data, request, headers | {"ETag": f'"{blob_id(data)}"'})
         lfs = entry(path, data)["lfs"]
         assert isinstance(lfs, dict)
@@ -137,9 +139,9 @@ class LoopbackHub:
         return _content(self._stored[parts.path.strip("/")], request, {"ETag": '"0123456789abcdef0123456789abcdef"'})
 
 
-def _content(data: bytes, request: Request, headers: dict[str, str]) -> Answer:
+def _content(data: Content, request: Request, headers: dict[str, str]) -> Answer:
     if request.range is None:
-        return Answer(headers=headers, body=data)
+        return Answer(headers=headers, body=data[:])
     start, stop = request.range
     stop = min(stop, len(data))
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"

@@ -79,6 +79,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else bodies wait for the acknowledgement of their headers, 40 ms
     server: Server
 
     def log_message(self, *_: object) -> None:
