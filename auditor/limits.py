@@ -35,6 +35,8 @@ class Limits:
     """A file outside LFS that is taken whole from a server without ranges; the Hub wants LFS above 10 MB."""
     hub_kept: int = 64 * 1024 * 1024
     """Bytes of heads and small files kept in memory: those of 500 shards and more."""
+    hub_batch: int = 5
+    """Files in LFS from which on their places are asked for together: under that, a redirect for each is as few."""
     hub_gap: int = 64 * 1024
     """Bytes fetched for nothing rather than asking twice: what 40 ms, shared by 16 requests in flight, cost."""
     hub_piece: int = 16 * 1024 * 1024

@@ -32,6 +32,7 @@ COMMIT = hashlib.sha1(b"sparse", usedforsecurity=False).hexdigest()
 
 _INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/[^/]+)?")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/(?:tree|paths-info)/[^/]+/?")
+_BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 _RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)")
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
@@ -184,6 +185,13 @@ class Endpoint(Origin):
             files = self.hub.repositories[match[1]]
             wanted = {value for key, value in parse_qsl(form.decode()) if key == "paths"} or files.keys()
             self.send_json([file.entry(name) for name, file in files.items() if name in wanted])
+        elif (match := _BATCH.fullmatch(path)) and match[1] in self.hub.repositories:
+            self.hub.count(batch=1)
+            objects = [
+                {**record, "actions": {"download": {"href": f"{self.hub.storage}/{record['oid']}?sig=1"}}}
+                for record in json.loads(form)["objects"]
+            ]
+            self.send_json({"transfer": "basic", "objects": objects})
         elif (match := _RESOLVE.fullmatch(path)) and match[2] in self.hub.repositories.get(match[1], {}):
             self._resolve(self.hub.repositories[match[1]][match[2]])
         else:

@@ -193,9 +193,11 @@ def _audit(target: str, chosen: Options, format_: opt.Format, output: Path | Non
     from auditor.digests.files import Hashing
     from auditor.sources import open_source
 
-    with errors(), Progress("hashed") as progress:
-        hashing = Hashing(open_source(target), progress=progress)
-        report = audit(target, chosen, hashing=hashing, notify=progress.say).report
+    with errors():
+        with Progress("hashed") as progress:
+            hashing = Hashing(open_source(target), progress=progress)
+            progress.watch(hashing.source)
+            report = audit(target, chosen, hashing=hashing, notify=progress.say).report
         emit(report, format_, output)
     quit_with(report.exit_code)
 

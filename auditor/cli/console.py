@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from auditor.cli.options import Format
     from auditor.report import Report
+    from auditor.sources import Counting, Source
 
 EXIT_REFUSED, EXIT_USAGE = 1, 2
 """Of `verify`: the attestation does not hold; it cannot be asked."""
@@ -56,11 +58,13 @@ class Progress:
         self._started = time.monotonic()
         self._live = sys.stderr.isatty()
         self._drawn = False
+        self._over = threading.Event()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         if self._drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
@@ -73,6 +77,20 @@ class Progress:
             self._drawn = True
             sys.stderr.write(f"\r\x1b[K{self._what} {done / 1e9:.1f} of {total / 1e9:.1f} GB")
             sys.stderr.flush()
+
+    def watch(self, source: Source) -> None:
+        """Show what is being read of a source that is far away."""
+        from auditor.sources import Counting
+
+        if self._live and isinstance(source, Counting):
+            threading.Thread(target=self._watch, args=(source,), daemon=True).start()
+
+    def _watch(self, source: Counting) -> None:
+        while not self._over.wait(0.2):
+            if self._live and time.monotonic() - self._started > 1 and not self._over.is_set():
+                self._drawn = True
+                sys.stderr.write(f"\r\x1b[Kread {source.http_bytes / 1e6:.1f} MB in {source.http_requests} requests")
+                sys.stderr.flush()
 
     @contextmanager
     def silent(self) -> Iterator[None]:

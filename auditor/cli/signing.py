@@ -209,29 +209,31 @@ def attest_and_report(
     from auditor.sources import open_source
     from auditor.writing import inside
 
-    with errors(), Progress("hashed") as progress:
+    with errors():
         if report is not None and report[1] is not None and not report[1].parent.is_dir():
             raise UsageError(f"{report[1]}: there is no such folder")  # before anything is signed
-        source, own = open_source(target), inside(target, (signing.output, signing.oms))
-        hashing = Hashing(source, ignore=own, progress=progress)
-        if chosen.digests == "files":
-            hashing.start()  # while the rest is still being imported
-        from auditor.attest import VERIFIER_ID
-        from auditor.attesting import attest as run
+        with Progress("hashed") as progress:
+            source, own = open_source(target), inside(target, (signing.output, signing.oms))
+            hashing = Hashing(source, ignore=own, progress=progress)
+            progress.watch(source)
+            if chosen.digests == "files":
+                hashing.start()  # while the rest is still being imported
+            from auditor.attest import VERIFIER_ID
+            from auditor.attesting import attest as run
 
-        with progress.silent():  # the passphrase may be asked for
-            signer = _signer(signing)
-        done = run(
-            target,
-            chosen,
-            signer=signer,
-            output=signing.output,
-            oms=signing.oms,
-            resource=resource,
-            verifier=verifier_id or VERIFIER_ID,
-            inputs=inputs,
-            hashing=hashing,
-        )
+            with progress.silent():  # the passphrase may be asked for
+                signer = _signer(signing)
+            done = run(
+                target,
+                chosen,
+                signer=signer,
+                output=signing.output,
+                oms=signing.oms,
+                resource=resource,
+                verifier=verifier_id or VERIFIER_ID,
+                inputs=inputs,
+                hashing=hashing,
+            )
         if report is not None:
             emit(done.audit.report, *report)
         _say_attested(done, signing)

@@ -72,7 +72,7 @@ class HubSource:
         listing = self._api.listing(self.revision)
         self._refused = listing.refused
         self._files = {file.path: file for file in listing.files}
-        self._reader = HubReader(self._http, settings.endpoint, parsed, self.revision)
+        self._reader = HubReader(self._http, settings.endpoint, parsed, self.revision, listing.files)
         if not listing.refused and (snapshot := cache.whole(self.revision, listing.files)):
             self._local, self.served_from = snapshot.files, "cache"
             self._infos = _infos(listing.files, vouched=snapshot.vouched)

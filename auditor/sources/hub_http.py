@@ -194,6 +194,27 @@ class HubHttp:
                 _pause(wait)
         raise ExchangeError(f"{problem}, {LIMITS.hub_tries} times")
 
+    def post(self, url: str, content: bytes, *, media_type: str, limit: int) -> bytes | None:
+        """Send something to the endpoint, once; None for any answer but a 200 of at most `limit` bytes."""
+        headers = {"Content-Type": media_type, "Accept": media_type}
+        if self._token and self.is_home(url):
+            headers["Authorization"] = f"Bearer {self._token}"
+        self._count(requests=1)
+        body = bytearray()
+        deadline = time.monotonic() + LIMITS.hub_timeout_seconds
+        try:
+            with self._client.stream("POST", url, headers=headers, content=content) as response:
+                if response.status_code != 200 or response.headers.get("content-encoding", "identity") != "identity":
+                    return None
+                for chunk in response.iter_raw():
+                    body += chunk
+                    self._count(received=len(chunk))
+                    if len(body) > limit or time.monotonic() > deadline:
+                        return None
+        except httpx2.TransportError:
+            return None
+        return bytes(body)
+
     def _once(self, url: str, want: Want, span: Range | None, *, at_most: bool) -> tuple[Head, bytes]:
         headers = {}
         if span:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from auditor.errors import RangeIgnored, ServerMismatch, Undelivered
 from auditor.limits import LIMITS
 from auditor.sources.base import Range, check_ranges
+from auditor.sources.hub_batch import MEDIA_TYPE, batch_places, batch_request
 from auditor.sources.hub_http import ExchangeError
 from auditor.sources.hub_refusals import refusal
 from auditor.sources.ranges import Block, ContentRange, assemble, coalesce
@@ -43,9 +44,13 @@ class HubReader:
     target : HubTarget
     commit : str
         All requests are for this commit, whatever its branch does meanwhile.
+    files : sequence of HubFile
+        All of it: where those in LFS are is asked in one request, where they are many.
     """
 
-    def __init__(self, http: HubHttp, endpoint: str, target: HubTarget, commit: str) -> None:
+    def __init__(
+        self, http: HubHttp, endpoint: str, target: HubTarget, commit: str, files: Sequence[HubFile] = ()
+    ) -> None:
         self._http = http
         self._endpoint = endpoint
         self._target = target
@@ -56,6 +61,9 @@ class HubReader:
         self._kept: OrderedDict[str, Block] = OrderedDict()
         self._room = LIMITS.hub_kept
         self._begun: set[str] = set()
+        self._in_lfs = [file for file in files if file.sha256 is not None]
+        self._batch_asked = len(self._in_lfs) < LIMITS.hub_batch
+        self._batching = threading.Lock()
         self._keeping = threading.Lock()
 
     def read(self, file: HubFile, ranges: Sequence[Range]) -> list[bytes]:
@@ -124,6 +132,7 @@ class HubReader:
 
     def _find(self, file: HubFile, span: Range | None) -> Block | None:
         """Ask the endpoint where the file is. One thread does; the others then go straight there."""
+        self._find_all()
         with self._finding.setdefault(file.path, threading.Lock()):
             if file.path in self._places:
                 return None
@@ -142,6 +151,19 @@ class HubReader:
                 else:
                     return None
         raise Undelivered(file=file.path, field="file", problem=f"more than {LIMITS.hub_hops} redirects")
+
+    def _find_all(self) -> None:
+        """Ask once where all files in LFS are; nothing is lost where the answer does not say."""
+        with self._batching:
+            if self._batch_asked:
+                return
+            self._batch_asked = True
+            url = f"{self._endpoint}/{self._target.repo}.git/info/lfs/objects/batch"
+            content = batch_request(self._in_lfs)
+            answer = self._http.post(url, content, media_type=MEDIA_TYPE, limit=LIMITS.hub_json)
+            https = self._endpoint.startswith("https://")
+            for path, place in batch_places(answer or b"", self._in_lfs, https=https).items():
+                self._places.setdefault(path, place)
 
     def _forget(self, path: str, place: str) -> None:
         with self._finding.setdefault(path, threading.Lock()):

@@ -24,6 +24,7 @@ Twist = Callable[[Request, Answer], Answer]
 
 _COMMIT = re.compile(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
+_BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 _RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
@@ -93,7 +94,24 @@ class LoopbackHub:
             return self._tree(match[1], match[2], parts.query)
         if match := _RESOLVE.fullmatch(parts.path):
             return self._resolve(match[1], match[2], unquote(match[3]), request)
+        if match := _BATCH.fullmatch(parts.path):
+            return self._batch(match[1], json.loads(request.headers.get("x-form", "{}")))
         return _error(404, "")
+
+    def _batch(self, repo: str, asked: dict[str, list[dict[str, object]]]) -> Answer:
+        if repo in self.gated:
+            return _error(403, "GatedRepo")
+        wanted = {record["oid"] for record in asked["objects"]}
+        objects = []
+        for files in self.repositories[repo].commits.values():
+            for path, data in files.items():
+                lfs = entry(path, data).get("lfs") if is_lfs(path) else None
+                if isinstance(lfs, dict) and lfs["oid"] in wanted:
+                    wanted.discard(lfs["oid"])
+                    self._stored[lfs["oid"]] = data
+                    href = f"{self.storage}/{lfs['oid']}?sig={next(self._signatures)}"
+                    objects.append({"oid": lfs["oid"], "size": len(data), "actions": {"download": {"href": href}}})
+        return _json({"transfer": "basic", "objects": objects}, {})
 
     def _commit(self, repo: str, revision: str) -> Answer:
         if repo in self.renamed:

@@ -85,8 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Keep stderr clean."""
 
-    def do_GET(self) -> None:
-        answer = self.server.answer(self.path, {name.lower(): value for name, value in self.headers.items()})
+    def do_POST(self) -> None:
+        self.do_GET(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def do_GET(self, form: bytes = b"") -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.server.answer(self.path, headers | ({"x-form": form.decode()} if form else {}))
         self.send_response(answer.status)
         framing = {} if "Transfer-Encoding" in answer.headers else {"Content-Length": str(len(answer.body))}
         for name, value in (framing | answer.headers).items():
