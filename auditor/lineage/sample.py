@@ -125,7 +125,9 @@ class SampleReader:
 
     def __init__(self, view: ModelView) -> None:
         self.view = view
-        self._rows: dict[tuple[bytes, int, str], NDArray[np.float32]] = {}
+        self._layers = view.layers("gate", "up")
+        self._blocks: dict[tuple[bytes, str], NDArray[np.float32]] = {}  # of all layers; filled as far as was read
+        self._have: dict[tuple[bytes, int, str], int] = {}
         self._nonfinite: set[str] = set()
 
     def read(self, index: NDArray[np.intp], layers: tuple[int, ...], *, count: int | None = None) -> NeuronSample:
@@ -147,20 +149,26 @@ class SampleReader:
         """
         count = len(index) if count is None else count
         key = index.tobytes()
-        places = [(layer, role) for layer in layers for role in ("gate", "up")]
+        neurons, hidden = mlp_shape(self.view)
         lacking: dict[int, list[tuple[int, str]]] = defaultdict(list)
-        for place in places:
-            have = len(self._rows.get((key, *place), ()))
-            if have < count:
-                lacking[have].append(place)
+        for layer in layers:
+            for role in ("gate", "up"):
+                have = self._have.get((key, layer, role), 0)
+                if have < count:
+                    lacking[have].append((layer, role))
         for have, group in lacking.items():
             for (layer, role), rows in zip(group, self.view.rows_of(group, index[have:count]), strict=True):
                 if not np.isfinite(rows).all():
                     self._nonfinite.add(self.view.tensor(layer, role).name)
-                known = self._rows.get((key, layer, role))
-                self._rows[key, layer, role] = rows if known is None else np.concatenate([known, rows])
-        neurons, _ = mlp_shape(self.view)
-        gate, up = (np.stack([self._rows[key, layer, role][:count] for layer in layers]) for role in ("gate", "up"))
+                if (key, role) not in self._blocks:
+                    self._blocks[key, role] = np.empty((len(self._layers), len(index), hidden), dtype=np.float32)
+                self._blocks[key, role][self._layers.index(layer), have:count] = rows
+                self._have[key, layer, role] = count
+        place = [self._layers.index(layer) for layer in layers]
+        gate, up = (
+            block[:, :count] if layers == self._layers else block[place, :count]
+            for block in (self._blocks[key, "gate"], self._blocks[key, "up"])
+        )
         return NeuronSample(
             layers=layers,
             neurons=neurons,
