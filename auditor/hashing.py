@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.attest.manifest import IGNORED_PATHS, hash_target
-from auditor.digests.layout import tensor_layouts
-from auditor.digests.weights import weights_digest
 from auditor.errors import FileError
-from auditor.formats import open_checkpoints
-from auditor.model import model_views
 from auditor.sources import Unread, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from auditor.attest import Manifest
     from auditor.digests.files import Hashing, Progress
     from auditor.digests.values import TensorLayout
     from auditor.model import ModelView
+    from auditor.sources import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,22 +82,33 @@ def digest_target(
         When there is no such target.
     """
     source = hashing.source if hashing else open_source(target)
+    always = () if Path(target).is_file() else IGNORED_PATHS
+    if not tensors:
+        hashed = hash_target(source, always=always, progress=progress, hashing=hashing)
+        return TargetDigests(uri=source.uri, manifest=hashed.manifest, tensors={}, weights={}, unread=hashed.unread)
+    return _with_tensors(source, always, progress)
+
+
+def _with_tensors(source: Source, always: Collection[str], progress: Progress | None) -> TargetDigests:
+    # Imported here: files alone are hashed without numpy, which takes as long to import as a GB to hash.
+    from auditor.digests.layout import tensor_layouts  # noqa: PLC0415
+    from auditor.digests.weights import weights_digest  # noqa: PLC0415
+    from auditor.formats import open_checkpoints  # noqa: PLC0415
+    from auditor.model import model_views  # noqa: PLC0415
+
     layouts: dict[str, tuple[TensorLayout, ...]] = {}
     models: list[ModelView] = []
-    unread: list[Unread] = []
-    if tensors:
-        checkpoints = open_checkpoints(source)
-        unread += checkpoints.unread
-        for container in checkpoints.containers:
-            try:
-                views = model_views(source, container)
-                layouts |= tensor_layouts([container], views)
-            except FileError as error:
-                unread.append(Unread.from_error(error))
-            else:
-                models += views
-    always = () if Path(target).is_file() else IGNORED_PATHS
-    hashed = hash_target(source, always=always, tensors=layouts, progress=progress, hashing=hashing)
+    checkpoints = open_checkpoints(source)
+    unread = list(checkpoints.unread)
+    for container in checkpoints.containers:
+        try:
+            views = model_views(source, container)
+            layouts |= tensor_layouts([container], views)
+        except FileError as error:
+            unread.append(Unread.from_error(error))
+        else:
+            models += views
+    hashed = hash_target(source, always=always, tensors=layouts, progress=progress)
     weights = {
         f"{model.container.files[0]}{f' ({model.prefix}*)' if len(models) > 1 else ''}": digest
         for model in models
