@@ -255,11 +255,14 @@ def _signer(signing: Signing) -> Signer:
         if signing.oms is not None and not keys.signs_models(private):
             raise UsageError("--oms: OpenSSF Model Signing takes keys on elliptic curves (p256, p384), not Ed25519")
         return KeySigner(private)
-    trust = keyless.load_trust(read_short(trust_config) if trust_config else None, file=str(trust_config), online=True)
+    if not signing.interactive and trust_config is None:
+        keyless.ambient_token()  # that there is none is better said before the hashing, and before any network
+    config, file = (read_short(trust_config), str(trust_config)) if trust_config else (None, "")
+    trust = keyless.load_trust(config, file=file, online=True)
     trust.for_signing()
     if signing.interactive:
         return KeylessSigner(trust, cache(partial(keyless.interactive_token, trust)))
-    keyless.ambient_token()  # that there is none is better said before the hashing than after it
+    keyless.ambient_token()
     return KeylessSigner(trust, keyless.ambient_token)
 
 

@@ -108,9 +108,8 @@ def voucher_of(
         return ByKey(keys.load_public(read_short(key), file=str(key)))
     if not identity or not issuer:
         raise UsageError(f"whose signature is believed? give {option}key, or {option}identity and {option}issuer")
-    trust = keyless.load_trust(
-        read_short(trust_config) if trust_config else None, file=str(trust_config), online=online
-    )
+    data, file = (read_short(trust_config), str(trust_config)) if trust_config else (None, "")
+    trust = keyless.load_trust(data, file=file, online=online)
     return ByIdentity(identity=identity, issuer=issuer, trust=trust)
 
 

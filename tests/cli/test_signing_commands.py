@@ -705,3 +705,14 @@ def test_the_sigstore_may_be_gone(tmp_path: Path) -> None:
     commands = [["verify", f"{kind}.json", "tuned", *by(kind)] for kind in ("rekor-1", "rekor-2")]
     said = in_a_process(tmp_path, before, commands, "print('and done')")
     assert said.count("VERIFIED") == said.count("and done") == 2
+
+
+def test_without_key_and_identity_the_missing_identity_is_said_and_nothing_else(
+    shell: Shell, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GITHUB_ACTIONS", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"):
+        monkeypatch.delenv(name, raising=False)
+    told = shell("attest", "tuned", "-o", "none.json")
+    assert told.code == 2
+    assert told.err.startswith("auditor: no-credential: ")
+    assert not (work / "none.json").exists()
