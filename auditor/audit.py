@@ -21,11 +21,13 @@ from auditor.library import Library, gather
 from auditor.limits import LIMITS
 from auditor.lineage import (
     Candidate,
+    Depth,
     FirstLayers,
     Lineage,
-    SampleReader,
+    ModelReader,
     Sketch,
     compare,
+    explain_merge,
     judge,
     model_label,
     settle_copies,
@@ -70,6 +72,10 @@ class Options:
         "files" and "tensors" read every byte of the target, while the audit goes on.
     first_layers : {"auto", "few", "all"}
         What the first look is at; "auto" is all layers of a model on this machine, and few of one that is far away.
+    depth : {"quick", "auto"}
+        "quick" reads no whole layers: permuted neurons are not searched for.
+    sample_seed : int, optional
+        Which neurons of references given as models are sampled; a secret one cannot be prepared for.
     max_bytes : int, optional
         Bytes of the target that may be read beside hashing; what would take more is left unread, and said so.
     build_references : bool
@@ -86,6 +92,8 @@ class Options:
     fail_on_incomplete: bool = False
     digests: Digests = "known"
     first_layers: FirstLayers = "auto"
+    depth: Depth = "auto"
+    sample_seed: int | None = None
     max_bytes: int | None = None
     build_references: bool = True
 
@@ -173,8 +181,15 @@ def audit(
     models, unread = _models(source, checkpoints)
     if options.digests == "tensors":
         _start_hashing_tensors(hashing, checkpoints, models)
-    library = gather(source, models, options.against, build=options.build_references, notify=notify)
-    weights = _weigh(checkpoints, models, unread, library, options.first_layers)
+    library = gather(
+        source,
+        models,
+        options.against,
+        build=options.build_references,
+        seed=options.sample_seed,
+        notify=notify,
+    )
+    weights = _weigh(checkpoints, models, unread, library, options)
     findings, unread, situation = weights.findings, [*weights.unread], None
     if policies:
         check = check_licence(
@@ -241,16 +256,24 @@ def _weigh(
     models: list[ModelView],
     unread: list[Unread],
     library: Library,
-    first_layers: FirstLayers,
+    options: Options,
 ) -> _Weights:
     candidates: list[Candidate] = list(library.known)
     pairs = [] if library.known else list(itertools.product(models, library.references))
-    readers = {model: SampleReader(model) for model in models}
+    readers = {model: ModelReader(model) for model in models}
     for model, reference in pairs:
         try:
-            candidates.append(compare(readers[model], reference, tests=len(pairs), first_layers=first_layers))
+            candidate = compare(
+                readers[model],
+                reference,
+                tests=len(pairs),
+                first_layers=options.first_layers,
+                depth=options.depth,
+            )
+            candidates.append(candidate)
         except FileError as error:
             unread.append(Unread.from_error(error))
+    candidates = [_with_shares(candidate, candidates, readers, library) for candidate in candidates]
     unread += [
         Unread(path=candidate.model, code=OverBudget.code, reason=candidate.stopped)
         for candidate in candidates
@@ -268,6 +291,23 @@ def _weigh(
         findings=(*checkpoints.findings, _finite_values(candidates)),
         unread=tuple(unread),
     )
+
+
+def _with_shares(
+    candidate: Candidate, candidates: list[Candidate], readers: dict[ModelView, ModelReader], library: Library
+) -> Candidate:
+    """Add the shares of a merge to what was found in place, where one model descends from several references."""
+    if candidate.rung != "aligned-neurons" or candidate.relation is None or candidate.relation.kind != "modified":
+        return candidate
+    same = {c.reference for c in candidates if c.model == candidate.model and c.verdict == "derived"}
+    reader = next((reader for view, reader in readers.items() if model_label(view) == candidate.model), None)
+    if len(same) < 2 or reader is None:
+        return candidate
+    try:
+        shares = explain_merge(reader, [reference for reference in library.references if reference.name in same])
+    except FileError:  # of rows that were not needed for the verdict
+        return candidate
+    return replace(candidate, relation=replace(candidate.relation, shares=shares))
 
 
 def _models(source: Source, checkpoints: Checkpoints) -> tuple[list[ModelView], list[Unread]]:

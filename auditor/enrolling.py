@@ -31,6 +31,7 @@ def sketch(
     name: str,
     seed: int = 0,
     license: str | None = None,  # noqa: A002 (the word the field uses)
+    deep: bool = False,
     progress: Progress | None = None,
 ) -> bytes:
     """Make a reference of a model: the bytes of a sketch file.
@@ -45,6 +46,8 @@ def sketch(
         Of the sampled neurons.
     license : str, optional
         Licence of the model, as an SPDX id or Hub name.
+    deep : bool
+        Also keep second moments, with which disguised derivatives are found where tokens do not help.
     progress : callable, optional
         See `digest_files`: every byte of the weights is read once.
 
@@ -76,6 +79,9 @@ def sketch(
             seed=seed,
             origin=done.files,
             license=license,
+            norms=True,
+            tokens=True,
+            moments=deep,
             provenance=Provenance(weights=weights_digest(model, done.tensors)),
         )
     except FileError as error:

@@ -222,6 +222,36 @@ class UnsupportedFormat(FileError):
     code = "unsupported-format"
 
 
+class BadPickle(FileError):
+    """Not a pickle that a loader could read."""
+
+    code = "bad-pickle"
+
+
+class ExecutablePickle(FileError):
+    """A pickle that calls code; nothing was called."""
+
+    code = "executable-pickle"
+
+
+class AmbiguousArchive(FileError):
+    """An archive that different readers read differently."""
+
+    code = "ambiguous-archive"
+
+
+class NotContiguous(FileError):
+    """A tensor whose elements do not lie one after another."""
+
+    code = "not-contiguous"
+
+
+class QuantMismatch(FileError):
+    """The tensors of a quantised matrix, or what the checkpoint says of them, disagree."""
+
+    code = "quant-mismatch"
+
+
 class UnsafePath(FileError):
     """A path that leaves the target."""
 

@@ -90,6 +90,18 @@ FILE_RULES = (
         fix="Read that code before loading the model with it, or use an implementation that ships with the library.",
     ),
     FileRule(
+        id="FILE-007",
+        title="Weights are data: loading them runs no code of the file",
+        why="A pickle can name any function and have it called by whoever loads the file, with arguments of its own.",
+        fix="Do not load the file. Convert the weights to safetensors in a sandbox, or ask for such a copy.",
+    ),
+    FileRule(
+        id="FILE-008",
+        title="Archives hold the same for every reader",
+        why="Where an archive contradicts itself, a scanner may see other members than the loader that runs them.",
+        fix="Save the checkpoint again with torch.save, or better as safetensors. It was not read.",
+    ),
+    FileRule(
         id="WVR-001",
         title="Waivers are valid",
         why="A waiver that has expired, or whose pinned file has changed, covers nothing any more.",

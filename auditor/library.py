@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from auditor.digests.files import digest_files
 from auditor.enrolling import build as make
 from auditor.errors import AuditError, HubUnreachable
-from auditor.lineage import Candidate, Sketch
+from auditor.lineage import FOUND, Candidate, Sketch
 from auditor.lineage.known import load_known
 from auditor.lineage.references import list_references, plan_references
 from auditor.lineage.supporting import (
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from auditor.lineage.references import Reference
     from auditor.model import ModelView
     from auditor.sources import FileInfo, Source
-
-_CONCLUSIVE = frozenset({"identical", "derived"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +63,7 @@ class Library:
         pieces = list(self.evidence)
         for model in models:
             shape = shape_of(model)
-            frugal = lineage.verdict in _CONCLUSIVE and not model.on_disk
+            frugal = lineage.verdict in FOUND and not model.on_disk
             for entry in self.entries:
                 if entry.hidden_size is not None and entry.hidden_size == shape["hidden_size"]:
                     pieces += (
@@ -77,7 +75,13 @@ class Library:
 
 
 def gather(
-    source: Source, models: list[ModelView], against: tuple[str, ...], *, build: bool, notify: Notify | None = None
+    source: Source,
+    models: list[ModelView],
+    against: tuple[str, ...],
+    *,
+    build: bool,
+    seed: int | None = None,
+    notify: Notify | None = None,
 ) -> Library:
     """Find everything that a target is to be held against.
 
@@ -91,6 +95,8 @@ def gather(
         References as the user names them; empty for the whole library.
     build : bool
         Make references that are needed and not here, where their repositories can be reached.
+    seed : int, optional
+        Of the neurons sampled; see `plan_references`.
     notify : callable, optional
         Told what takes a while.
 
@@ -112,11 +118,11 @@ def gather(
             ),
         )
     sizes = {size for model in models if (size := shape_of(model)["hidden_size"]) is not None}
-    plan = plan_references(against, hidden_sizes=sizes)
+    plan = plan_references(against, hidden_sizes=sizes, seed=seed)
     problems: dict[str, str] = {}
     if plan.missing and build and decided is None:
         problems = _build_all(plan.missing, notify)
-        plan = plan_references(against, hidden_sizes=sizes)
+        plan = plan_references(against, hidden_sizes=sizes, seed=seed)
     names = {sketch.name for sketch in plan.sketches}
     return Library(
         references=plan.sketches,

@@ -66,10 +66,15 @@ class Limits:
     """Models in one set of weights; a multimodal model has two or three. Each is compared with every reference."""
     layers: int = 512
     """Layers of a model; the deepest public stacks have under 200, and layers are compared all with all."""
+    blocks: int = 65_536
+    """MLP blocks of a model, experts counted one by one; the largest public mixture has some 23,000."""
     candidates: int = 1_000
     """Comparisons listed in a report; a swept registry can hold more references than a person reads."""
     row_elements: int = 1 << 20
     """Elements in a matrix row that is read; the widest public models have rows of 64 K."""
+
+    tokenizer_bytes: int = 64 * 1024 * 1024
+    """A tokenizer file; the largest public ones, of 256 K tokens with merges, are some 34 MB."""
 
     # JSON of any kind
     json_depth: int = 64
@@ -118,6 +123,47 @@ class Limits:
     """Strings and inner arrays walked one by one; the largest vocabularies with merges hold 1 million."""
     gguf_header: int = 512 * 1024 * 1024
     """Header bytes walked (vocabularies are skipped over, not kept); the largest real ones are some 30 MB."""
+
+    # torch checkpoints
+    zip_directory: int = 16 * 1024 * 1024
+    """Central directory of an archive: 80 bytes a member, 32,768 members and their padding."""
+    zip_members: int = 65_536
+    """Members of an archive: one for each tensor, and some ten more."""
+    zip_proofs: int = 16
+    """Members of an archive that is far away whose own headers are read at once; those of more, when they are read."""
+    pickle_bytes: int = 32 * 1024 * 1024
+    """A pickle that describes tensors: some 130 bytes each, names included."""
+    pickle_steps: int = 1_000_000
+    """Opcodes of one pickle, at some 2 us: a tensor takes 33."""
+    pickle_line: int = 1_024
+    """Bytes of a line in a pickle: names of modules and numbers, written as text by old protocols."""
+    pickle_long: int = 256
+    """Bytes of one integer: torch's own longest, its magic number, has 10."""
+    pickle_text: int = 64 * 1024
+    """Bytes of a text that is kept; names of tensors have some 60. Longer ones are stepped over."""
+    pickle_unread: int = 1024 * 1024
+    """Bytes in long texts and byte strings that may be stepped over before the file counts as not wholly read."""
+    pickle_tensors: int = 65_536
+    """Tensors in one file, as in GGUF; each takes a storage of its own, or a part of one."""
+    pickle_depth: int = 64
+    """Nesting of dicts, lists and modules around a tensor; optimizer states use 5, modules of modules some 10."""
+    pickle_streams: int = 64
+    """Pickles behind one another in a file; torch's old format has five."""
+    pickle_nodes: int = 250_000
+    """Values walked to find tensors; more than opcodes only where one value is meant many times over."""
+    pickle_problems: int = 32
+    """Problems listed for one pickle; the rest only repeat."""
+
+    # quantised matrices
+    packed_read: int = 512 * 1024 * 1024
+    """Bytes of one tensor fetched for some rows of a matrix; the largest whole one, of 405B at 4 bits, has 436 MB."""
+    packed_ranges: int = 65_536
+    """Ranges of one tensor asked for where a row is a column of what is stored; where it takes more, all is read."""
+    packed_stated: int = 4_096
+    """Bytes of one tensor that only describes a matrix (shape, kind, block size); real ones have under 200."""
+
+    adapter_elements: int = 1 << 24
+    """Elements of one half of an adapter's change: rank 256 of rows of 64 K."""
 
     # references
     sketch_bytes: int = 512 * 1024 * 1024

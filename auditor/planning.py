@@ -9,7 +9,7 @@ from auditor.errors import FileError
 from auditor.formats import open_checkpoints
 from auditor.library import decide_by_digests, files_to_hash
 from auditor.lineage.known import load_known
-from auditor.lineage.ladder import looks
+from auditor.lineage.ladder import looks, upper_costs
 from auditor.lineage.references import plan_references
 from auditor.lineage.supporting import shape_of
 from auditor.model import model_views
@@ -17,7 +17,8 @@ from auditor.sources import Counting, MeteredSource, open_source
 
 if TYPE_CHECKING:
     from auditor.audit import Options
-    from auditor.lineage import FirstLayers, Sketch
+    from auditor.lineage import Sketch
+    from auditor.lineage.disguised import Rung
     from auditor.lineage.ladder import Look
     from auditor.model import ModelView
 
@@ -29,14 +30,16 @@ class PlannedLook:
     Attributes
     ----------
     model, reference : str
+    rung : {"aligned-neurons", "framed-neurons", "searched-neurons"}
     layers, neurons : int
-        How many layers, and neurons of each.
+        How many layers, and neurons of each; above the first rung 0, for all that it needs.
     ranges, bytes : int
-        To read beside what the looks before it have read.
+        To read beside what the looks before it have read; above the first rung, at most.
     """
 
     model: str
     reference: str
+    rung: Rung
     layers: int
     neurons: int
     ranges: int
@@ -89,6 +92,7 @@ class ScanPlan:
                 {
                     "model": look.model,
                     "reference": look.reference,
+                    "rung": look.rung,
                     "layers": look.layers,
                     "neurons": look.neurons,
                     "ranges": look.ranges,
@@ -113,10 +117,11 @@ class ScanPlan:
         for number, look in enumerate(self.looks):
             first = number == 0 or self.looks[number - 1].reference != look.reference
             when = f"against {look.reference}" if first else "and where that does not decide"
-            out.append(
-                f"weights    {look.ranges} ranges, {look.bytes / 1e6:.2f} MB: {look.neurons} neurons of {look.layers} "
-                f"layers of {look.model}, {when}"
-            )
+            what = {
+                "framed-neurons": "token embeddings and norms",
+                "searched-neurons": "whole layers, at most",
+            }.get(look.rung, f"{look.neurons} neurons of {look.layers} layers")
+            out.append(f"weights    {look.ranges} ranges, {look.bytes / 1e6:.2f} MB: {what} of {look.model}, {when}")
         out += [f"first      auditor references build {name}" for name in self.missing]
         return out
 
@@ -141,13 +146,13 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
     known = load_known()
     decided = decide_by_digests(known, known.match(files), options.against)
     sizes = {size for model in models if (size := shape_of(model)["hidden_size"]) is not None}
-    references = plan_references(options.against, hidden_sizes=sizes)
+    references = plan_references(options.against, hidden_sizes=sizes, seed=options.sample_seed)
     planned = [
         look
         for model in models
         for reference in (() if decided else references.sketches)
         if shape_of(model)["hidden_size"] == reference.sample.hidden_size
-        for look in _looks(model, reference, options.first_layers)
+        for look in _looks(model, reference, options)
     ]
     return ScanPlan(
         uri=plain.uri,
@@ -163,10 +168,10 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
     )
 
 
-def _looks(model: ModelView, reference: Sketch, first_layers: FirstLayers) -> list[PlannedLook]:
+def _looks(model: ModelView, reference: Sketch, options: Options) -> list[PlannedLook]:
     out = []
     before: Look | None = None
-    for look in looks(model, reference, first_layers=first_layers):
+    for look in looks(model, reference, first_layers=options.first_layers):
         ranges, size = look.cost(model)
         had_ranges, had = before.cost(model) if before else (0, 0)
         if before and before.neurons == look.neurons:  # more layers: those read before are not read again
@@ -175,6 +180,7 @@ def _looks(model: ModelView, reference: Sketch, first_layers: FirstLayers) -> li
             PlannedLook(
                 model=model.container.files[0],
                 reference=reference.name,
+                rung="aligned-neurons",
                 layers=len(look.layers),
                 neurons=look.neurons,
                 ranges=ranges,
@@ -182,4 +188,16 @@ def _looks(model: ModelView, reference: Sketch, first_layers: FirstLayers) -> li
             )
         )
         before = look
+    out += [
+        PlannedLook(
+            model=model.container.files[0],
+            reference=reference.name,
+            rung=cost.rung,
+            layers=cost.layers,
+            neurons=0,
+            ranges=cost.ranges,
+            bytes=cost.bytes,
+        )
+        for cost in upper_costs(model, reference, depth=options.depth)
+    ]
     return out

@@ -68,9 +68,9 @@ def test_an_unrelated_model(tmp_path: Path, base: str) -> None:
 
 
 def test_a_weak_trace_is_no_verdict(tmp_path: Path, base: str) -> None:
-    # One neuron in two of one layer: beyond chance, and not beyond doubt.
+    # One neuron in three of one layer: beyond chance, and not beyond doubt.
     target = make_model(2)
-    rows = slice(0, 96, 4)
+    rows = slice(0, 96, 3)
     for role in ("gate", "up"):
         name = f"model.layers.0.mlp.{role}_proj.weight"
         target[name][rows] = BASE[name][rows]

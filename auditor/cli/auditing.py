@@ -32,6 +32,8 @@ def scan(
     fail_on: opt.FailOnOption = opt.FailOn.fail,
     fail_on_incomplete: opt.IncompleteOption = None,
     layers: opt.LayersOption = opt.Layers.auto,
+    quick: opt.QuickOption = False,  # noqa: FBT002 (a flag)
+    sample_seed: opt.SeedOption = None,
     dry_run: opt.DryRunOption = False,  # noqa: FBT002 (a flag)
     max_bytes: opt.MaxBytesOption = None,
     build_references: opt.BuildOption = True,  # noqa: FBT002 (a flag)
@@ -59,6 +61,8 @@ def scan(
             "digests": "tensors" if full else "known",
             "max_bytes": parse_size(max_bytes),
             "first_layers": layers.value,
+            "depth": "quick" if quick else "auto",
+            "sample_seed": sample_seed,
             "build_references": build_references,
         }
     chosen = _options(choices, fail_on, fail_on_incomplete)
@@ -91,6 +95,8 @@ def compare(
     fail_on: opt.FailOnOption = opt.FailOn.fail,
     fail_on_incomplete: opt.IncompleteOption = None,
     layers: opt.LayersOption = opt.Layers.auto,
+    quick: opt.QuickOption = False,  # noqa: FBT002 (a flag)
+    sample_seed: opt.SeedOption = None,
     dry_run: opt.DryRunOption = False,  # noqa: FBT002 (a flag)
     max_bytes: opt.MaxBytesOption = None,
 ) -> None:
@@ -102,6 +108,8 @@ def compare(
             "digests": "tensors" if full else "known",
             "max_bytes": parse_size(max_bytes),
             "first_layers": layers.value,
+            "depth": "quick" if quick else "auto",
+            "sample_seed": sample_seed,
         }
     chosen = _options(choices, fail_on, fail_on_incomplete)
     if dry_run:
@@ -119,12 +127,24 @@ def sketch(
     license: Annotated[  # noqa: A002 (the option's name)
         str | None, typer.Option("--license", help="Licence of the reference: SPDX id or Hub name.")
     ] = None,
+    sample_seed: opt.SeedOption = None,
+    deep: Annotated[  # noqa: FBT002 (a flag)
+        bool,
+        typer.Option("--deep", help="Also keep what finds disguised derivatives without their tokens: larger."),
+    ] = False,
 ) -> None:
     """Make a reference of a model: a sketch file that others can be held against without the weights."""
     from auditor.enrolling import sketch as make_sketch
 
     with errors(), Progress("hashed") as progress:
-        data = make_sketch(target, name=name or Path(target).resolve().name, license=license, progress=progress)
+        data = make_sketch(
+            target,
+            name=name or Path(target).resolve().name,
+            seed=sample_seed or 0,
+            license=license,
+            deep=deep,
+            progress=progress,
+        )
         write_whole(output, data)
         typer.echo(f"{visible(str(output))}: {len(data)} bytes", err=True)
 

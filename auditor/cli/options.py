@@ -103,6 +103,18 @@ LayersOption = Annotated[
     Layers,
     typer.Option("--layers", help="First look: few layers, or all. auto: few where the target is far away."),
 ]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Read no whole layers: neurons in another order are not searched for.")
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sample-seed",
+        min=0,
+        help="Sample other neurons than the public ones: a secret number, which nobody can prepare a model for.",
+        show_default=False,
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read, and how much.")]
 MaxBytesOption = Annotated[
     str | None,

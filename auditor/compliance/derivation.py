@@ -11,6 +11,7 @@ from auditor.compliance.citing import place, quoted
 from auditor.compliance.claims.licenses import parse_license
 from auditor.compliance.claims.naming import check_name
 from auditor.compliance.texts.notice import NoticeResult, NoticeSpec, find_notice
+from auditor.lineage import FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ def find_derivation(
 
 def descending(policy: Policy, lineage: Lineage) -> list[Candidate]:
     """Return the candidates that show descent from what the policy protects."""
-    return [c for c in lineage.candidates if c.verdict in {"identical", "derived"} and policy.binds(c.reference)]
+    return [c for c in lineage.candidates if c.verdict in FOUND and policy.binds(c.reference)]
 
 
 def find_officials(repository: Repository, document: str) -> Iterator[Official]:

@@ -20,6 +20,7 @@ from auditor.compliance.derivation import (
 )
 from auditor.compliance.texts.license_links import find_pointers
 from auditor.compliance.texts.normalize import Text
+from auditor.lineage import FOUND
 
 if TYPE_CHECKING:
     from auditor.compliance.claims.gather import Claim
@@ -172,7 +173,7 @@ def assess(
 
 def _nearness(s: Situation) -> int:
     if s.derivation is Derivation.PROVED:
-        derived = [c.reference for c in s.lineage.candidates if c.verdict in {"identical", "derived"}]
+        derived = [c.reference for c in s.lineage.candidates if c.verdict in FOUND]
         return -min((i for i, reference in enumerate(derived) if s.policy.binds(reference)), default=len(derived))
     families = [family_of(claim.value) for claim in s.base_claims() if s.policy.names_base(claim.value)]
     ranks = [s.policy.families.index(family) for family in families if family in s.policy.families]

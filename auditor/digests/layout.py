@@ -20,6 +20,8 @@ def tensor_layouts(
 ) -> Mapping[str, tuple[TensorLayout, ...]]:
     """Lay out every tensor of every container, by file, in file order.
 
+    Tensors that hold several matrices are one value each, in the order that they are stored in.
+
     Parameters
     ----------
     containers : iterable of Container
@@ -38,7 +40,7 @@ def tensor_layouts(
         for view in views
         for role in ("q", "k")
         for layer in view.layers(role)
-        if len(view.tensor(layer, role).shape) == 2
+        if len(view.stored(layer, role).shape) == 2 and view.tensor(layer, role) == view.stored(layer, role)
     }
     layouts: dict[str, list[TensorLayout]] = defaultdict(list)
     for container in containers:

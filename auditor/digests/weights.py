@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from auditor.model.quantised import stored_pieces
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,15 +27,17 @@ def weights_digest(view: ModelView, tensors: Mapping[tuple[str, str], str]) -> s
     Returns
     -------
     str or None
-        64 hex digits. None where a tensor's digest is not known. A head that repeats the embeddings is left out, for
-        some tools save it twice and others once.
+        64 hex digits. None where a tensor's digest is not known, or not which matrices it holds. A head that repeats
+        the embeddings is left out, for some tools save it twice and others once.
     """
+    if view.unplaced:
+        return None
     lines = {}
     for layer, role, entry in view.places():
-        digest = tensors.get((entry.file, entry.name))
-        if digest is None:
+        digests = [tensors.get((piece.file, piece.name), "") for piece in stored_pieces(entry)]
+        if "" in digests:
             return None
-        lines[layer, role] = digest
+        lines[layer, role] = " ".join(digests)
     if lines.get((None, "head")) == lines.get((None, "embed")):
         lines.pop((None, "head"), None)
     text = "".join(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 _PART = re.compile(r"(?s)(.+-)([0-9]{5})-of-([0-9]{5})((?:\.[^.]*)?)")
+_DIGITS = re.compile("[0-9]+")
 _SPLIT_NUMBER, _SPLIT_COUNT, _SPLIT_TENSORS = "split.no", "split.count", "split.tensors.count"
 
 
@@ -38,8 +39,8 @@ def join(
 ) -> tuple[tuple[Container, ...], tuple[FileError, ...]]:
     """Join what belongs together.
 
-    Safetensors files of one folder that share no tensor name are taken for shards of one model; those of
-    llama.cpp say so in their metadata.
+    Safetensors files of one folder that share no tensor name are taken for shards of one model, torch files likewise;
+    those of llama.cpp say so in their metadata. An adapter is no part of the model that lies beside it.
 
     Parameters
     ----------
@@ -70,13 +71,21 @@ def join(
 
 
 def _join_folders(containers: Iterable[Container]) -> list[Container]:
-    folders: dict[PurePosixPath, list[Container]] = defaultdict(list)
+    folders: dict[tuple[str, ...], list[Container]] = defaultdict(list)
     for container in containers:
-        folders[PurePosixPath(container.files[0]).parent].append(container)
+        folders[_kin(container)].append(container)
     out: list[Container] = []
     for group in folders.values():
         out.extend([_concatenated(group)] if len(group) > 1 and _share_no_name(group) else group)
     return out
+
+
+def _kin(container: Container) -> tuple[str, ...]:
+    """Return what files share that may be parts of one model."""
+    path = PurePosixPath(container.files[0])
+    # Beside the parts of a torch checkpoint lie files of other content that is tensors too: an optimizer's state.
+    kind = _DIGITS.sub("#", path.name) if container.format == "torch" else str(path.stem == "adapter_model")
+    return str(path.parent), container.format, kind
 
 
 def _join_splits(splits: Mapping[str, Container]) -> tuple[list[Container], list[FileError]]:
@@ -157,4 +166,5 @@ def _concatenated(group: list[Container]) -> Container:
         files=tuple(sorted(path for container in group for path in container.files)),
         tensors=tuple(chain.from_iterable(container.tensors for container in group)),
         metadata=first.metadata if first.format == "gguf" else MappingProxyType({}),
+        unproved=tuple(chain.from_iterable(container.unproved for container in group)),
     )

@@ -1,4 +1,4 @@
-"""Models in several files: read `*.safetensors.index.json`, and join the shards that it names.
+"""Models in several files: read `*.safetensors.index.json` or `*.bin.index.json`, and join the shards that it names.
 
 An index is an invitation to open other files, so every name in it is checked before anything acts on it.
 """
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from auditor.sources.base import Blob
 
 _FIELD = "weight_map"
-_SUFFIX = ".safetensors"
+INDEX_SUFFIXES = {".safetensors.index.json": ".safetensors", ".bin.index.json": ".bin"}
+"""How indexes are named, and the shards of each."""
+
+_FORMAT_OF = {".safetensors": "safetensors", ".bin": "torch"}
 # Characters to which some file system, shell or URL gives a meaning: separators, drives and schemes,
 # wildcards, query, fragment, percent escapes, controls.
 _NOT_PLAIN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|#]|%[0-9A-Fa-f]{2}')
@@ -50,6 +53,11 @@ class Index:
 
     file: str
     weight_map: Mapping[str, str]
+
+    @property
+    def format(self) -> str:
+        """What its shards are: "safetensors" or "torch"."""
+        return _FORMAT_OF[_suffix(self.file)]
 
     @property
     def shards(self) -> tuple[str, ...]:
@@ -82,7 +90,7 @@ def parse_index(blob: Blob) -> Index:
     IndexMismatch
         The index names itself as a shard.
     UnsupportedFormat
-        A shard that is not named `*.safetensors`.
+        A shard that is not named as the index says that its shards are.
     """
     file = blob.path
     if blob.size > LIMITS.index_bytes:
@@ -129,18 +137,19 @@ def join(index: Index, shards: Mapping[str, Container]) -> Container:
     for path in index.shards:
         if path not in shards:
             raise MissingShard(file=index.file, field=_FIELD, actual=path)
-        if shards[path].format != "safetensors":
-            raise UnsupportedFormat(file=path, field="format", actual=shards[path].format, limit="safetensors")
+        if shards[path].format != index.format:
+            raise UnsupportedFormat(file=path, field="format", actual=shards[path].format, limit=index.format)
         parts.append(shards[path])
     held = {(tensor.name, path) for path in index.shards for tensor in shards[path].tensors}
     listed = set(index.weight_map.items())
     if held != listed:
         _refuse_difference(index, held - listed, listed - held)
     return Container(
-        format="safetensors",
+        format=index.format,
         files=index.shards,
         tensors=tuple(chain.from_iterable(part.tensors for part in parts)),
         metadata=_agreed([part.metadata for part in parts]),
+        unproved=tuple(chain.from_iterable(part.unproved for part in parts)),
     )
 
 
@@ -162,9 +171,14 @@ def _resolve(shard: str, *, index: str, field: str) -> str:
     path = str(PurePosixPath(index).parent / shard)
     if path == index:
         raise IndexMismatch(file=index, field=field, problem="the index names itself", actual=shard)
-    if not shard.endswith(_SUFFIX):
-        raise UnsupportedFormat(file=index, field=field, actual=shard, limit="*" + _SUFFIX)
+    if not shard.endswith(_suffix(index)):
+        raise UnsupportedFormat(file=index, field=field, actual=shard, limit="*" + _suffix(index))
     return path
+
+
+def _suffix(index: str) -> str:
+    """Return how the shards of an index are named; those of an index of another name are safetensors."""
+    return next((own for ending, own in INDEX_SUFFIXES.items() if index.endswith(ending)), ".safetensors")
 
 
 def _refuse_difference(index: Index, unlisted: set[tuple[str, str]], lacking: set[tuple[str, str]]) -> None:

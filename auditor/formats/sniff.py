@@ -10,19 +10,19 @@ import codecs
 from pathlib import PurePosixPath
 
 from auditor.errors import UnsupportedFormat
-from auditor.formats import gguf, safetensors
+from auditor.formats import gguf, pickles, safetensors, torchlegacy, torchzip
 from auditor.limits import LIMITS
 
 HEAD_BYTES = 512
 """Bytes that `identify` needs of a file: numbers do not pass for text over that length."""
 
+_MARKS: dict[str, tuple[bytes, ...]] = {
+    "torch-zip": (torchzip.MAGIC,),
+    "torch-legacy": (torchlegacy.MAGIC,),
+    "pickle": pickles.MAGICS,
+}
 _UNREAD_MAGIC = (
-    (b"PK\x03\x04", "a zip archive (torch checkpoints and NumPy archives are)"),
     (b"PK\x05\x06", "an empty zip archive"),
-    (b"\x80\x02", "a pickle"),
-    (b"\x80\x03", "a pickle"),
-    (b"\x80\x04", "a pickle"),
-    (b"\x80\x05", "a pickle"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"FUGG", "a big-endian GGUF file"),
@@ -44,7 +44,18 @@ _OTHER_SUFFIXES = frozenset({
 })  # fmt: skip
 """What files in model repositories are called that hold no weights."""
 
-_SUFFIX_OF = {"safetensors": ".safetensors", "gguf": ".gguf"}
+_TORCH_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth"})
+_PICKLE_SUFFIXES = frozenset({".joblib", ".pickle", ".pkl"})
+_SUFFIXES_OF = {
+    "safetensors": frozenset({".safetensors"}),
+    "gguf": frozenset({".gguf"}),
+    "torch-zip": _TORCH_SUFFIXES,
+    "torch-legacy": _TORCH_SUFFIXES,
+    "pickle": _PICKLE_SUFFIXES | _TORCH_SUFFIXES,
+    "unmarked": _PICKLE_SUFFIXES | _TORCH_SUFFIXES,
+}
+_OWN_SUFFIXES = {".safetensors": "safetensors", ".gguf": "gguf"}
+"""Suffixes that name one format: such a file is read as that, and refused where it is something else."""
 _KNOWN_OTHERS = (
     b"\x89PNG",
     b"\xff\xd8\xff",
@@ -60,7 +71,9 @@ _KNOWN_OTHERS = (
 
 
 def identify(path: str, head: bytes, size: int) -> str | None:
-    """Say which readable format a file is, or None where it holds no weights.
+    """Say which parser a file is for, or None where it holds no weights.
+
+    "unmarked" is for those named like torch checkpoints or pickles, which may run code and begin in no known way.
 
     Parameters
     ----------
@@ -75,17 +88,16 @@ def identify(path: str, head: bytes, size: int) -> str | None:
     UnsupportedFormat
         When it holds weights, or may, in a format that is not read.
     """
-    if gguf.sniff(head, size):
-        return "gguf"
-    if safetensors.sniff(head, size):  # before all other marks, for the length of its header may spell any of them
-        return "safetensors"
+    if marked := _by_mark(head, size):
+        return marked
     for magic, what in _UNREAD_MAGIC:
         if head.startswith(magic):
             raise UnsupportedFormat(file=path, field="format", problem=f"{what}, which this version does not read")
     suffix = PurePosixPath(path).suffix.lower()
-    for kind, own in _SUFFIX_OF.items():
-        if suffix == own:
-            return kind  # its parser will say what is wrong
+    if suffix in _OWN_SUFFIXES:
+        return _OWN_SUFFIXES[suffix]  # its parser will say what is wrong
+    if size and suffix in _PICKLE_SUFFIXES | _TORCH_SUFFIXES:
+        return "unmarked"
     if suffix in _UNREAD_SUFFIXES:
         what = f"a file named {suffix}, which is how weights are named"
         raise UnsupportedFormat(file=path, field="format", problem=f"{what}, which this version does not read")
@@ -94,10 +106,18 @@ def identify(path: str, head: bytes, size: int) -> str | None:
     return None
 
 
+def _by_mark(head: bytes, size: int) -> str | None:
+    if gguf.sniff(head, size):
+        return "gguf"
+    if safetensors.sniff(head, size):  # before all other marks, for the length of its header may spell any of them
+        return "safetensors"
+    return next((kind for kind, marks in _MARKS.items() if head.startswith(marks)), None)
+
+
 def name_fits(path: str, kind: str) -> bool:
     """Say whether a file's suffix is that of its format, or of none."""
     suffix = PurePosixPath(path).suffix.lower()
-    return suffix == _SUFFIX_OF[kind] or suffix not in {*_SUFFIX_OF.values(), *_UNREAD_SUFFIXES, *_OTHER_SUFFIXES}
+    return suffix in _SUFFIXES_OF[kind] or suffix not in {*_OWN_SUFFIXES, *_UNREAD_SUFFIXES, *_OTHER_SUFFIXES}
 
 
 def _is_text(head: bytes) -> bool:

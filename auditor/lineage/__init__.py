@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from auditor.lineage.ladder import FirstLayers, compare, model_label
+from auditor.lineage.ladder import Depth, FirstLayers, compare, model_label
+from auditor.lineage.merging import explain_merge
+from auditor.lineage.reader import ModelReader
 from auditor.lineage.references import list_references, resolve_references
-from auditor.lineage.sample import SampleReader
 from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
-from auditor.lineage.verdict import Candidate, LayerMatch, Lineage, Relation, judge, settle_copies
+from auditor.lineage.verdict import FOUND, Candidate, LayerMatch, Lineage, Relation, judge, settle_copies
 
 __all__ = [
+    "FOUND",
     "Candidate",
+    "Depth",
     "FirstLayers",
     "LayerMatch",
     "Lineage",
+    "ModelReader",
     "Relation",
-    "SampleReader",
     "Sketch",
     "compare",
     "dump_sketch",
+    "explain_merge",
     "judge",
     "list_references",
     "model_label",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -9,7 +10,10 @@ import numpy as np
 
 from auditor.errors import OverBudget, SizeMismatch
 from auditor.lineage.aligned import AlignedNeurons, aligned_neurons, detection_limit
-from auditor.lineage.sample import SampleReader, mlp_shape
+from auditor.lineage.change import describe_change
+from auditor.lineage.disguised import TRIES, in_order, searches
+from auditor.lineage.embeddings import shared_embeddings
+from auditor.lineage.reader import ModelReader
 from auditor.lineage.stats import bonferroni
 from auditor.lineage.verdict import (
     DERIVED_LOG10_P,
@@ -17,13 +21,18 @@ from auditor.lineage.verdict import (
     Candidate,
     LayerMatch,
     Relation,
+    RungResult,
     Verdict,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from auditor.lineage.disguised import Rung, Try
     from auditor.lineage.sample import NeuronSample
     from auditor.lineage.sketch import Sketch
-    from auditor.model import ModelView
+    from auditor.model import Block, ModelView
+    from auditor.model.experts import Kind
 
 FIRST_LOOK = 16
 """Neurons a layer read first; all that the sketch holds are read only where these do not decide."""
@@ -35,22 +44,32 @@ FIRST_LAYERS = 4
 """How many are few: four of them match by chance once in 16!**4 = 1e53 models."""
 
 
+Depth = Literal["quick", "auto"]
+"""How far up the ladder: "auto" reads whole layers of a model on this machine where nothing less decides."""
+
+
 class Look(NamedTuple):
     """How much of a model is read for one try at an answer.
 
     Attributes
     ----------
-    layers : tuple of int
+    blocks : tuple of Block
+        MLP blocks: one a layer, or its experts.
     neurons : int
-        Of each layer.
+        Of each block.
     """
 
-    layers: tuple[int, ...]
+    blocks: tuple[Block, ...]
     neurons: int
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers looked at."""
+        return tuple(dict.fromkeys(block.layer for block in self.blocks))
 
     def cost(self, view: ModelView) -> tuple[int, int]:
         """Return (ranges, bytes) to read for this look alone."""
-        entries = [view.tensor(layer, role) for layer in self.layers for role in ("gate", "up")]
+        entries = [view.tensor(b.layer, b.role(kind)) for b in self.blocks for kind in ("gate", "up")]
         return len(entries), sum((e.stop - e.start) // max(1, e.shape[0]) * self.neurons for e in entries)
 
 
@@ -59,16 +78,54 @@ def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "au
 
     The same plan finds the same evidence wherever the model lies.
     """
-    layers = view.layers("gate", "up")
+    blocks = ModelReader(view).blocks_with(int(reference.sample.index[-1]))
     sampled = len(reference.sample.index)
     first = min(FIRST_LOOK, sampled)
-    planned = [Look(layers, first), Look(layers, sampled)]
+    planned = [Look(blocks, first), Look(blocks, sampled)]
     if first_layers == "few" or (first_layers == "auto" and not view.on_disk):
-        spread = np.unique(np.linspace(0, len(layers) - 1, FIRST_LAYERS).round().astype(int))
-        planned.insert(0, Look(tuple(layers[i] for i in spread), first))
+        layers = tuple(dict.fromkeys(block.layer for block in blocks))
+        spread = {layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, FIRST_LAYERS).round().astype(int))}
+        planned.insert(0, Look(tuple(block for block in blocks if block.layer in spread), first))
     return tuple(dict.fromkeys(planned))
 
 
+class Cost(NamedTuple):
+    """What a rung above the first would read, at most.
+
+    Attributes
+    ----------
+    rung : {"framed-neurons", "searched-neurons"}
+    layers : int
+    ranges, bytes : int
+    """
+
+    rung: Rung
+    layers: int
+    ranges: int
+    bytes: int
+
+
+def upper_costs(view: ModelView, reference: Sketch, *, depth: Depth = "auto") -> tuple[Cost, ...]:
+    """Say what the rungs above the first would read beside the looks, where nothing below decides."""
+    reader = ModelReader(view)
+    tokens = reference.token_rows()
+    out = []
+    if reference.folded() is not None:
+        entries = [view.tensor(layer, "mlp_norm") for layer in reader.layers if layer in view.layers("mlp_norm")]
+        ranges, size = len(entries), sum(entry.stop - entry.start for entry in entries)
+        if tokens is not None and (rows := int((tokens.ids < reader.vocabulary()).sum())):
+            embed = view.tensor(None, "embed")
+            ranges, size = ranges + 1, size + (embed.stop - embed.start) // embed.shape[0] * rows
+        out.append(Cost("framed-neurons", len(reader.layers), ranges, size))
+    if depth != "quick" and view.on_disk:
+        kinds: tuple[Kind, ...] = ("gate", "up", "down")
+        roles = [(block.layer, block.role(kind)) for block in reader.blocks for kind in kinds]
+        whole = [view.tensor(*place) for place in roles if place[0] in view.layers(place[1])]
+        out.append(Cost("searched-neurons", len(reader.layers), len(whole), sum(e.stop - e.start for e in whole)))
+    return tuple(out)
+
+
+_SORTED = "neurons are sorted by size in both models, so their order proves nothing"
 _LAYER_LOG10_P = -3.0  # a pair of layers matches at this level, corrected for the number of pairs
 _COPY_COSINE = 1.0 - 5e-6  # lowest row cosine under bfloat16 rounding; 8-bit quantisation stays below
 
@@ -79,19 +136,26 @@ def model_label(view: ModelView) -> str:
 
 
 def compare(
-    model: ModelView | SampleReader, reference: Sketch, *, tests: int, first_layers: FirstLayers = "auto"
+    model: ModelView | ModelReader,
+    reference: Sketch,
+    *,
+    tests: int,
+    first_layers: FirstLayers = "auto",
+    depth: Depth = "auto",
 ) -> Candidate:
-    """Climb the ladder for one pair.
+    """Climb the ladder for one pair, as far as is needed and allowed.
 
     Parameters
     ----------
-    model : ModelView or SampleReader
+    model : ModelView or ModelReader
         Model of the target; a reader where it is compared with several references.
     reference : Sketch
     tests : int
         Pairs of model and reference that are compared in this audit; the verdict is corrected for them, and for the
-        looks at the model.
+        tests that one comparison can come to.
     first_layers : {"auto", "few", "all"}
+    depth : {"quick", "auto"}
+        "quick" stops before whole layers are read.
 
     Returns
     -------
@@ -102,18 +166,36 @@ def compare(
     FileError
         When rows of the target cannot be read.
     """
-    reader = model if isinstance(model, SampleReader) else SampleReader(model)
+    reader = model if isinstance(model, ModelReader) else ModelReader(model)
     view = reader.view
     label = model_label(view)
-    if reason := _incomparable(view, reference):
+    layers_in_model = len(reader.layers)
+    try:
+        width = reader.shape[1]
+    except SizeMismatch as error:
+        return Candidate(reference=reference.name, model=label, verdict="inconclusive", reason=error.reason)
+    if width > reference.sample.hidden_size:
+        reason = f"hidden size {width} is not the reference's {reference.sample.hidden_size}: rows cannot be compared"
         return Candidate(reference=reference.name, model=label, verdict="inconclusive", reason=reason)
-    planned = looks(view, reference, first_layers=first_layers)
-    corrections = len(planned) * tests
+    corrections = (len(looks(view, reference, first_layers=first_layers)) + TRIES) * tests
+    candidate = _aligned(reader, reference, corrections=corrections, first_layers=first_layers)
+    if candidate.verdict != "derived" and candidate.stopped is None:
+        candidate = _disguised(reader, reference, candidate, corrections=corrections, depth=depth)
+    if candidate.verdict == "independent":
+        candidate = _embeddings(reader, reference, candidate, corrections=corrections)
+    return replace(candidate, model=label, layers_in_model=layers_in_model)
+
+
+def _aligned(reader: ModelReader, reference: Sketch, *, corrections: int, first_layers: FirstLayers) -> Candidate:
+    """Climb rung 1."""
+    if reason := _incomparable(reader, reference):
+        return Candidate(reference=reference.name, model="", verdict="inconclusive", reason=reason)
+    planned = looks(reader.view, reference, first_layers=first_layers)
     stopped = None
     known = target = found = None
     for look in planned:
         try:
-            sample = reader.read(reference.sample.index, look.layers, count=look.neurons)
+            sample = reader.sample(reference.sample.index, look.blocks, count=look.neurons)
         except OverBudget as error:
             if found is None:
                 raise
@@ -125,32 +207,153 @@ def compare(
         if log10_p <= DERIVED_LOG10_P and not found.sorted_by_size:
             break
     assert known is not None and target is not None and found is not None  # noqa: PT018, S101 (there is a first look)
-    candidate = _candidate(reference, label, known, target, found, log10_p, corrections)
-    whole = target.layers == view.layers("gate", "up")
+    candidate = _candidate(reference, known, target, found, log10_p, corrections)
+    whole = len(target.layers) == len(reader.blocks)
     if not whole and candidate.relation is not None:
-        candidate = replace(candidate, relation=Relation(kind=candidate.relation.kind))
+        candidate = replace(
+            candidate, relation=Relation(kind=candidate.relation.kind, change=candidate.relation.change)
+        )
     if stopped is not None and candidate.verdict != "derived":
         reason = f"stopped before the last look: {stopped}"
         candidate = replace(candidate, verdict="inconclusive", reason=reason, stopped=reason)
-    return replace(candidate, layers_in_model=len(view.layers("gate", "up")))
+    return candidate
 
 
-def _incomparable(view: ModelView, reference: Sketch) -> str | None:
-    try:
-        neurons, hidden = mlp_shape(view)
-    except SizeMismatch as error:
-        return error.reason
+class _Climb(NamedTuple):
+    """What the rungs above the first came to."""
+
+    rungs: tuple[RungResult, ...]
+    found: Try | None = None
+    stopped: str | None = None
+    decidable: bool = False
+
+
+def _climb(tries: Iterator[Try], *, corrections: int, ordered: bool) -> _Climb:
+    """Make tests until one decides. Where neurons are sorted, no test that goes by their order does."""
+    rungs: list[RungResult] = []
+    decidable = False
+    while True:
+        try:
+            one = next(tries, None)
+        except OverBudget as error:
+            return _Climb(tuple(rungs), stopped=f"stopped before the last rung: {error.reason}", decidable=decidable)
+        if one is None:
+            return _Climb(tuple(rungs), decidable=decidable)
+        decidable |= bonferroni(one.best_log10_p, corrections) <= DERIVED_LOG10_P
+        log10_p = bonferroni(one.log10_p, corrections)
+        rungs.append(
+            RungResult(
+                rung=one.rung,
+                frame=one.frame,
+                log10_p=log10_p,
+                exact=one.rung == "framed-neurons",
+                agreeing=int(one.agreeing.max(initial=0)),
+                tried=int(one.tried.max(initial=0)),
+            )
+        )
+        if log10_p <= DERIVED_LOG10_P and (ordered or one.rung == "searched-neurons"):
+            return _Climb(tuple(rungs), found=one, decidable=decidable)
+
+
+def _disguised(
+    reader: ModelReader, reference: Sketch, candidate: Candidate, *, corrections: int, depth: Depth
+) -> Candidate:
+    """Climb rungs 2 and 3 until one decides. What they find, and that they were climbed, is kept."""
+    blocks = reader.blocks_with(int(reference.sample.index[-1]))
+    whole = depth != "quick" and reader.view.on_disk
+    tries = itertools.chain(in_order(reference, reader, blocks), searches(reference, reader) if whole else ())
+    climb = _climb(tries, corrections=corrections, ordered=candidate.reason != _SORTED)
+    rungs = candidate.rungs + climb.rungs
+    if climb.found is not None:
+        return _found(candidate, climb.found, rungs)
+    candidate = replace(candidate, rungs=rungs)
+    if climb.stopped is not None:
+        return replace(candidate, verdict="inconclusive", reason=climb.stopped, stopped=climb.stopped)
+    if not climb.rungs:
+        return candidate
+    weak = min(climb.rungs, key=lambda rung: rung.log10_p)
+    if candidate.rung is None:  # rows could not be compared as they are, but in a frame they could
+        if not climb.decidable:
+            return replace(candidate, reason=f"{candidate.reason}; too few to be found in another order")
+        candidate = replace(
+            candidate, verdict="independent", reason=None, rung=climb.rungs[-1].rung, log10_p=weak.log10_p
+        )
+    if candidate.verdict != "independent":
+        return candidate
+    if weak.log10_p <= INDEPENDENT_LOG10_P:
+        reason = f"weak evidence: log10 p {weak.log10_p:.1f} ({weak.rung}), where {DERIVED_LOG10_P:.0f} decides"
+        return replace(candidate, verdict="inconclusive", reason=reason)
+    if not whole:
+        why = "the scan was told to be quick" if depth == "quick" else "that reads whole layers, which are far away"
+        return replace(candidate, reason=f"neurons in another order were not searched for: {why}")
+    return candidate
+
+
+def _embeddings(reader: ModelReader, reference: Sketch, candidate: Candidate, *, corrections: int) -> Candidate:
+    """Look whether the token embeddings are the reference's, where its neurons are not."""
+    tokens = reference.token_rows()
+    if tokens is None or reader.shape[1] != reference.sample.hidden_size:
+        return candidate
+    same = tokens.ids < reader.vocabulary()
+    found = shared_embeddings(tokens.rows[same], reader.tokens(tokens.ids[same])) if same.any() else None
+    if found is None or bonferroni(found.log10_p, corrections) > DERIVED_LOG10_P:
+        return candidate
+    reason = f"the embeddings of {found.tokens} tokens agree (mean cosine {found.cosine:.3f}), and no neurons do"
+    return replace(
+        candidate,
+        verdict="embeddings-shared",
+        reason=reason,
+        log10_p=bonferroni(found.log10_p, corrections),
+        cosine=found.cosine,
+        relation=Relation(kind="embeddings"),
+    )
+
+
+def _found(candidate: Candidate, one: Try, rungs: tuple[RungResult, ...]) -> Candidate:
+    layers = tuple(_layer_match(one, t, number) for t, number in enumerate(one.target_layers))
+    cosines = [layer.cosine for layer in layers if layer.reference is not None and layer.cosine is not None]
+    return replace(
+        candidate,
+        verdict="derived",
+        reason=None,
+        rung=one.rung,
+        frame=one.frame,
+        log10_p=rungs[-1].log10_p,
+        exact=rungs[-1].exact,
+        cosine=float(np.mean(cosines)) if cosines else None,
+        relation=Relation(kind="disguised"),
+        layers=layers,
+        rungs=rungs,
+    )
+
+
+def _layer_match(one: Try, t: int, number: int) -> LayerMatch:
+    p = one.log10_p_pair[:, t]
+    r = int(np.argmin(p))
+    sure = bonferroni(float(p[r]), p.size) <= _LAYER_LOG10_P
+    cosine = float(one.cosine[r, t])
+    return LayerMatch(
+        target=number,
+        reference=one.reference_layers[r] if sure else None,
+        fixed_points=int(one.agreeing[r, t]),
+        n=int(one.tried[r, t]),
+        cosine=cosine if np.isfinite(cosine) else None,
+        log10_p=float(p[r]),
+    )
+
+
+def _incomparable(reader: ModelReader, reference: Sketch) -> str | None:
+    neurons, hidden = reader.shape
     wanted = reference.sample
     if hidden != wanted.hidden_size:
         return f"hidden size {hidden} is not the reference's {wanted.hidden_size}: rows cannot be compared"
-    if neurons <= int(wanted.index[-1]):
+    if not reader.blocks_with(int(wanted.index[-1])):
         return f"{neurons} neurons a layer, where the sample reaches to {int(wanted.index[-1]) + 1}"
     return None
 
 
 def _candidate(
     reference: Sketch,
-    model: str,
     known: NeuronSample,
     target: NeuronSample,
     found: AlignedNeurons,
@@ -166,7 +369,7 @@ def _candidate(
     if not found.usable.any():
         reason = "no usable rows: all are zero, repeated or not finite"
     elif found.sorted_by_size:
-        reason = "neurons are sorted by size in both models, so their order proves nothing"
+        reason = _SORTED
     elif log10_p <= DERIVED_LOG10_P:
         verdict = "derived"
     elif limit is None:
@@ -177,7 +380,7 @@ def _candidate(
         verdict = "independent"
     return Candidate(
         reference=reference.name,
-        model=model,
+        model="",
         verdict=verdict,
         reason=reason,
         rung="aligned-neurons",
@@ -187,6 +390,15 @@ def _candidate(
         layers=layers,
         detection_limit=limit,
         nonfinite=target.nonfinite,
+        rungs=(
+            RungResult(
+                rung="aligned-neurons",
+                log10_p=log10_p,
+                exact=True,
+                agreeing=int(found.fixed.max(initial=0)),
+                tried=int(found.usable.max(initial=0)),
+            ),
+        ),
     )
 
 
@@ -227,13 +439,19 @@ def _relation(
 ) -> Relation:
     sources = [match.reference for match in layers if match.reference is not None]
     r_of = {layer: r for r, layer in enumerate(known.layers)}
-    t_of = {layer: t for t, layer in enumerate(target.layers)}
-    lowest = [found.lowest_cosine[r_of[m.reference], t_of[m.target]] for m in layers if m.reference is not None]
+    lowest = [found.lowest_cosine[r_of[m.reference], t] for t, m in enumerate(layers) if m.reference is not None]
     copied = len(sources) == len(layers) and min(lowest, default=0.0) >= _COPY_COSINE
+    pairs = [(r_of[match.reference], t) for t, match in enumerate(layers) if match.reference is not None]
+    rows = [(a[r], b[t]) for r, t in pairs for a, b in ((known.gate, target.gate), (known.up, target.up))]
+    numbers = [match.target for match in layers if match.reference is not None]
+    experts = max((numbers.count(number) for number in numbers), default=0)
+    once = sources if experts <= 1 else list(dict.fromkeys(sources))
     return Relation(
         kind="copy" if copied else "modified",
         dropped=tuple(layer for layer in known.layers if layer not in sources),
-        repeated=tuple(layer for layer in known.layers if sources.count(layer) > 1),
+        repeated=tuple(layer for layer in known.layers if once.count(layer) > 1),
         added=tuple(match.target for match in layers if match.reference is None),
         reordered=sources != sorted(sources),
+        experts=experts if experts > 1 else 0,
+        change=describe_change(rows),
     )

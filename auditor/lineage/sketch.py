@@ -19,7 +19,9 @@ from auditor.errors import BadReference, FileError, LimitExceeded
 from auditor.formats import dtype_of, safetensors, strictjson
 from auditor.formats.serialize import serialize
 from auditor.limits import LIMITS
-from auditor.lineage.sample import NeuronSample, mlp_shape, read_sample, sample_index
+from auditor.lineage.moments import KINDS, MOMENT_DIRECTIONS, Moments, moments_of
+from auditor.lineage.reader import ModelReader
+from auditor.lineage.sample import NeuronSample, sample_index
 from auditor.lineage.stats import log_length, unit_rows
 from auditor.sources import BytesSource, FileInfo
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from auditor.formats import Container
-    from auditor.model import ModelView
+    from auditor.model import Block, ModelView
     from auditor.sources import Blob
 
 SKETCH_FORMAT = "auditor-sketch"
@@ -85,6 +87,12 @@ class Sketch:
         None for one that was not made by `build_reference`.
     tool_version, sha256 : str or None
         Of the file it was read from: which auditor wrote it, and its digest. None for one made in passing.
+    tokens : TokenRows or None
+        Embeddings of some tokens, for the token frame.
+    moments : Moments or None
+        Second moments of its layers, in a deep sketch.
+    reader : ModelReader or None
+        Of the whole reference, where that is here: then nothing else is needed.
     """
 
     name: str
@@ -96,9 +104,105 @@ class Sketch:
     provenance: Provenance | None = None
     tool_version: str | None = None
     sha256: str | None = None
+    tokens: TokenRows | None = None
+    moments: Moments | None = None
+    reader: ModelReader | None = None
+
+    def folded(self) -> NeuronSample | None:
+        """Return the sampled rows times the gains of the norm before them; None where those are not known."""
+        if self.reader is not None:
+            return self.reader.folded(self.sample)
+        gains = (self.norms or {}).get("mlp_norm")
+        if gains is None:
+            return None
+        folded = np.asarray(gains)[:, None, :]
+        return replace(self.sample, gate=self.sample.gate * folded, up=self.sample.up * folded)
+
+    def queries(self, count: int) -> NeuronSample | None:
+        """Return folded neurons to search with, up to `count` a layer: spread over all of them, or the sampled ones."""
+        if self.reader is None or self.sample.neurons <= len(self.sample.index):
+            return self.folded()
+        index = np.unique(np.linspace(0, self.sample.neurons - 1, count).round().astype(np.intp))
+        return self.reader.folded(self.reader.sample(index, first_blocks(self.reader)))
+
+    def token_rows(self) -> TokenRows | None:
+        """Return embeddings of tokens, where the reference has them in its own width."""
+        if self.reader is None:
+            return self.tokens
+        return read_tokens(self.reader, count=MANY_TOKENS)
+
+    def moments_of_model(self) -> Moments | None:
+        """Return second moments, where the sketch carries them or the whole reference is on this machine."""
+        if self.reader is not None and self.reader.view.on_disk:
+            return moments_of(self.reader)
+        return self.moments
 
 
-def sketch_model(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRows:
+    """Embeddings of some tokens.
+
+    Attributes
+    ----------
+    ids : ndarray of int, shape (k,)
+    rows : ndarray of float, shape (k, d)
+    texts : tuple of str, length k
+        What the tokenizer calls them, "" where it does not say; empty without a tokenizer.
+    """
+
+    ids: NDArray[np.intp]
+    rows: NDArray[np.floating]
+    texts: tuple[str, ...] = ()
+
+    def matched(self, vocabulary: Mapping[str, int], rows: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Find the same tokens in another vocabulary of `rows` rows.
+
+        Returns
+        -------
+        own, other : ndarray of int, shape (m,)
+            Positions among these tokens, and rows of the other embeddings; in the order of those.
+        """
+        found = {vocabulary[text]: i for i, text in enumerate(self.texts) if text and text in vocabulary}
+        other = np.array(sorted(row for row in found if row < rows), dtype=np.intp)
+        return np.array([found[row] for row in other.tolist()], dtype=np.intp), other
+
+
+SKETCH_TOKENS: Final = 512
+"""Tokens of which a sketch keeps the embeddings: 4 MB at width 4096."""
+
+MANY_TOKENS: Final = 2048
+"""Tokens that are read of a reference which is here whole."""
+
+
+def token_index(vocabulary: int, *, count: int = SKETCH_TOKENS) -> NDArray[np.intp]:
+    """Choose tokens: one contiguous block, past the bytes and special tokens where the vocabulary has room for that.
+
+    Examples
+    --------
+    >>> token_index(32_000, count=3).tolist()
+    [512, 513, 514]
+    """
+    count = min(count, vocabulary)
+    start = min(512, vocabulary - count)
+    return np.arange(start, start + count)
+
+
+def read_tokens(reader: ModelReader, *, count: int) -> TokenRows | None:
+    """Read embeddings of some tokens of a model, and what they are called; None where it has none in its width."""
+    ids = token_index(reader.vocabulary(), count=count)
+    if not ids.size:
+        return None
+    names = {row: text for text, row in reader.view.vocabulary.items()}
+    texts = tuple(names.get(row, "") for row in ids.tolist()) if names else ()
+    return TokenRows(ids=ids, rows=reader.tokens(ids), texts=texts)
+
+
+def first_blocks(reader: ModelReader) -> tuple[Block, ...]:
+    """Return one MLP block of each layer: the only one, or the first expert."""
+    return tuple({block.layer: block for block in reversed(reader.blocks)}[layer] for layer in reader.layers)
+
+
+def sketch_model(  # noqa: PLR0913 (each part is kept or not)
     view: ModelView,
     *,
     name: str,
@@ -106,6 +210,9 @@ def sketch_model(
     origin: tuple[FileInfo, ...] = (),
     license: str | None = None,  # noqa: A002 (the word the field uses)
     norms: bool = False,
+    tokens: bool = False,
+    moments: bool = False,
+    whole: bool = False,
     provenance: Provenance | None = None,
 ) -> Sketch:
     """Read a reference from a model.
@@ -118,15 +225,21 @@ def sketch_model(
     origin, license, provenance
         See `Sketch`.
     norms : bool
-        Also keep the norm gains, where every layer has them: supporting evidence, two short reads a layer.
+        Also keep the norm gains, where every layer has them: two short reads a layer.
+    tokens : bool
+        Also keep embeddings of some tokens.
+    moments : bool
+        Also keep second moments: the whole model is read.
+    whole : bool
+        The model stays here to be read further: for a reference that is used in passing.
 
     Raises
     ------
     FileError
         When the model has no MLP blocks of one shape, or they cannot be read.
     """
-    neurons, _ = mlp_shape(view)
-    sample = read_sample(view, sample_index(neurons, seed=seed))
+    reader = ModelReader(view)
+    sample = reader.sample(sample_index(reader.shape[0], seed=seed), first_blocks(reader))
     return Sketch(
         name=name,
         sample=sample,
@@ -135,6 +248,9 @@ def sketch_model(
         license=license,
         norms=read_norms(view, sample.layers, sample.hidden_size) if norms else None,
         provenance=provenance,
+        tokens=read_tokens(reader, count=SKETCH_TOKENS) if tokens else None,
+        moments=moments_of(reader) if moments else None,
+        reader=reader if whole else None,
     )
 
 
@@ -154,7 +270,7 @@ def read_norms(view: ModelView, layers: tuple[int, ...], hidden_size: int) -> di
             continue
         if any(view.tensor(layer, role).shape != (hidden_size,) for layer in layers):
             continue
-        gains = np.stack([view.vector(layer, role) for layer in layers])
+        gains = np.stack([view.gain(layer, role) for layer in layers])
         if np.isfinite(gains).all():
             found[role] = gains
     return found
@@ -178,6 +294,15 @@ def dump_sketch(sketch: Sketch, *, tool_version: str) -> bytes:
         tensors[f"{role}.log_length"] = log_length(rows).astype("<f4")
     for role, gains in (sketch.norms or {}).items():
         tensors[role] = gains.astype("<f4")
+    if sketch.tokens is not None:
+        units, _ = unit_rows(sketch.tokens.rows)
+        tensors["tokens.ids"] = np.asarray(sketch.tokens.ids, dtype="<i4")
+        tensors["tokens.rows"] = (units * np.sqrt(sample.hidden_size)).astype("<f2")
+    if sketch.moments is not None:
+        tensors["moments.layers"] = np.array(sketch.moments.layers, dtype="<i4")
+        tensors["moments.basis"] = (sketch.moments.basis * np.sqrt(sample.hidden_size)).astype("<f2")
+        upper = np.triu_indices(sketch.moments.basis.shape[1])
+        tensors["moments.upper"] = sketch.moments.matrices[..., upper[0], upper[1]].astype("<f4")
     metadata = {
         "format": SKETCH_FORMAT,
         "version": SKETCH_VERSION,
@@ -188,6 +313,8 @@ def dump_sketch(sketch: Sketch, *, tool_version: str) -> bytes:
         "tool_version": tool_version,
         "origin": json.dumps([_file_entry(info) for info in sketch.origin], sort_keys=True),
     }
+    if sketch.tokens is not None and sketch.tokens.texts:
+        metadata["tokens"] = json.dumps(sketch.tokens.texts)
     if sketch.provenance is not None:
         metadata["provenance"] = json.dumps(
             {
@@ -253,6 +380,7 @@ def _from_container(blob: Blob, container: Container) -> Sketch:
     for role, gains in norms.items():
         _check(gains.shape == (layers.size, gate.shape[2]), f"{role}: shapes disagree")
         _check(bool(np.isfinite(gains).all()), f"{role}: gains that are not finite")
+    hidden = gate.shape[2]
     sample = NeuronSample(
         layers=tuple(int(layer) for layer in layers),
         neurons=neurons,
@@ -269,7 +397,42 @@ def _from_container(blob: Blob, container: Container) -> Sketch:
         norms=norms or None,
         provenance=_provenance(metadata, blob.path),
         tool_version=str(metadata["tool_version"]) if "tool_version" in metadata else None,
+        tokens=_tokens(arrays, hidden, metadata, blob.path),
+        moments=_moments(arrays, hidden, sample.layers),
     )
+
+
+def _tokens(
+    arrays: Mapping[str, NDArray[np.float32]], hidden: int, metadata: Mapping[str, object], path: str
+) -> TokenRows | None:
+    if "tokens.ids" not in arrays:
+        return None
+    ids, rows = arrays["tokens.ids"], arrays["tokens.rows"]
+    _check(ids.ndim == 1 and ids.size > 0 and rows.shape == (ids.size, hidden), "tokens: shapes disagree")
+    _check(bool((np.diff(ids) > 0).all() and ids[0] >= 0), "tokens out of order")
+    _check(bool(np.isfinite(rows).all()), "tokens that are not finite")
+    texts = strictjson.loads(str(metadata.get("tokens", "[]")).encode(), file=path, field="tokens")
+    _check(isinstance(texts, list) and len(texts) in {0, ids.size}, "tokens: as many texts as rows")
+    names = tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
+    _check(len(names) in {0, ids.size}, "tokens: texts that are none")
+    return TokenRows(ids=ids.astype(np.intp), rows=rows, texts=names)
+
+
+def _moments(arrays: Mapping[str, NDArray[np.float32]], hidden: int, sampled: tuple[int, ...]) -> Moments | None:
+    if "moments.layers" not in arrays:
+        return None
+    layers, basis, upper = arrays["moments.layers"], arrays["moments.basis"], arrays["moments.upper"]
+    k = basis.shape[1] if basis.ndim == 2 else 0
+    _check(0 < k <= min(hidden, MOMENT_DIRECTIONS) and basis.shape == (hidden, k), "moments: shapes disagree")
+    _check(upper.shape == (layers.size, len(KINDS), k * (k + 1) // 2), "moments: shapes disagree")
+    numbers = tuple(int(layer) for layer in layers)
+    _check(0 < len(numbers) == len(set(numbers)) and set(numbers) <= set(sampled), "moments: unknown layers")
+    _check(bool(np.isfinite(basis).all() and np.isfinite(upper).all()), "moments that are not finite")
+    matrices = np.zeros((layers.size, len(KINDS), k, k), dtype=np.float32)
+    i, j = np.triu_indices(k)
+    matrices[..., i, j] = upper
+    matrices[..., j, i] = upper
+    return Moments(layers=numbers, basis=(basis / np.sqrt(hidden)).astype(np.float32), matrices=matrices)
 
 
 def _rows(directions: NDArray[np.float32], log_length: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from auditor.errors import FileError
-from auditor.lineage.sample import mlp_shape
+from auditor.lineage.reader import mlp_shape
 from auditor.lineage.sketch import NORM_ROLES, read_norms
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def shape_of(view: ModelView) -> dict[str, int | None]:
         return dict.fromkeys(("layers", "hidden_size", "neurons", "vocabulary"))
     try:
         vocabulary: int | None = view.tensor(None, "embed").shape[0]
-    except (KeyError, IndexError):
+    except (KeyError, IndexError, FileError):
         vocabulary = None
     layers = len(view.layers("gate", "up"))
     return {"layers": layers, "hidden_size": hidden, "neurons": neurons, "vocabulary": vocabulary}
@@ -153,7 +153,10 @@ def super_weight(view: ModelView, reference: Reference, coordinate: tuple[int, i
 
     if layer not in view.layers("down"):
         return untested("there is no such matrix")
-    shape = view.tensor(layer, "down").shape
+    try:
+        shape = view.tensor(layer, "down").shape
+    except FileError as error:
+        return untested(error.reason)
     if shape != (reference.hidden_size, reference.neurons):
         return untested(f"the matrix is {' x '.join(map(str, shape))}, not the reference's")
     start = max(0, min(row - SUPER_WEIGHT_ROWS // 2, shape[0] - SUPER_WEIGHT_ROWS))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from auditor.lineage.change import Change
+    from auditor.lineage.merging import Share
     from auditor.lineage.supporting import Evidence
 
 DERIVED_LOG10_P = -12.0
@@ -19,7 +21,10 @@ INDEPENDENT_LOG10_P = -3.0
 _NOTHING = "nothing to compare: no model with gated MLP blocks was found, or no reference"
 _UNREAD = "nothing to compare: what may be the weights could not be read"
 
-Verdict = Literal["identical", "derived", "independent", "inconclusive"]
+Verdict = Literal["identical", "derived", "embeddings-shared", "adapter", "independent", "inconclusive"]
+
+FOUND: Final = frozenset({"identical", "derived", "embeddings-shared"})
+"""Verdicts that some of the reference's weights, changed or not, are in the target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +34,12 @@ class LayerMatch:
     Attributes
     ----------
     target : int
+        Its number; of experts, each has that of its layer.
     reference : int or None
         None where no layer of the reference matches.
     fixed_points, n : int
-        Neurons matched to their own position, of how many. Of the best pair, where none matches.
+        Neurons matched to their own position (searched: on which both searches agree), of how many. Of the best pair,
+        where none matches.
     cosine : float or None
         Mean row cosine of neurons at equal positions; None where none is usable.
     log10_p : float
@@ -48,13 +55,38 @@ class LayerMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RungResult:
+    """What one test of the ladder found.
+
+    Attributes
+    ----------
+    rung : {"aligned-neurons", "framed-neurons", "searched-neurons"}
+    log10_p : float
+        After all corrections.
+    exact : bool
+    agreeing, tried : int
+        Neurons that matched in the pair of layers with most of them, and most neurons that could.
+    frame : {"plain", "tokens", "anchors", "moments"} or None
+        Coordinates in which neurons were compared.
+    """
+
+    rung: str
+    log10_p: float
+    exact: bool
+    agreeing: int
+    tried: int
+    frame: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
     """How the target was derived, as far as the data carry it.
 
     Attributes
     ----------
-    kind : {"copy", "modified"}
-        "copy": every sampled value is equal up to the rounding of a 16-bit format.
+    kind : {"copy", "modified", "disguised", "embeddings"}
+        "copy": every sampled value is equal up to the rounding of a 16-bit format. "disguised": rows differ, and agree
+        once the hidden basis or the order of neurons is undone. "embeddings": nothing but these.
     dropped : tuple of int
         Layers of the reference that no target layer matches.
     repeated : tuple of int
@@ -63,13 +95,22 @@ class Relation:
         Layers of the target that match no reference layer.
     reordered : bool
         Matched layers stand in another order.
+    experts : int
+        Experts whose neurons match, in the layer with most of them; 0 for a dense model.
+    change : Change or None
+        What became of the sampled rows of matched layers; None where rows cannot be held side by side.
+    shares : tuple of Share
+        Weights of several references that explain the target together, a merge; empty where there is but one.
     """
 
-    kind: Literal["copy", "modified"]
+    kind: Literal["copy", "modified", "disguised", "embeddings"]
     dropped: tuple[int, ...] = ()
     repeated: tuple[int, ...] = ()
     added: tuple[int, ...] = ()
     reordered: bool = False
+    experts: int = 0
+    change: Change | None = None
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +122,12 @@ class Candidate:
     reference : str
     model : str
         Which model of the target: its first file, and the prefix of its names where it has one.
-    verdict : {"derived", "independent", "inconclusive"}
+    verdict : {"derived", "embeddings-shared", "independent", "inconclusive"}
+        "embeddings-shared": the token embeddings are the reference's, and nothing else was found.
     reason : str or None
-        Why it is inconclusive.
-    rung : {"digest", "aligned-neurons"} or None
-        Last rung of the ladder that was climbed; None where none could be.
+        Why it is inconclusive, or what "independent" does not cover.
+    rung : {"digest", "aligned-neurons", "framed-neurons", "searched-neurons"} or None
+        The rung that decided, or else the first that was climbed; None where none could be.
     log10_p : float or None
         After all corrections. None where no test was run.
     exact : bool
@@ -104,6 +146,10 @@ class Candidate:
         Smallest row cosine that would have been found.
     nonfinite : tuple of str
         Tensors of the target in which a NaN or an infinity was sampled.
+    frame : str or None
+        Coordinates in which neurons agree, where a rung above the first decided.
+    rungs : tuple of RungResult
+        Every test that was made, in order.
     """
 
     reference: str
@@ -120,6 +166,8 @@ class Candidate:
     stopped: str | None = None
     detection_limit: float | None = None
     nonfinite: tuple[str, ...] = ()
+    frame: str | None = None
+    rungs: tuple[RungResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +176,7 @@ class Lineage:
 
     Attributes
     ----------
-    verdict : {"identical", "derived", "independent", "inconclusive"}
+    verdict : {"identical", "derived", "embeddings-shared", "independent", "inconclusive"}
     reason : str or None
         Why it is inconclusive, or what weakens it.
     best : Candidate or None
@@ -174,7 +222,7 @@ def judge(
         reason: str | None = "; ".join(lacking) or (_NOTHING if complete else _UNREAD)
         return Lineage(verdict="inconclusive", reason=reason)
     best = ranked[0]
-    if best.verdict in {"identical", "derived"}:
+    if best.verdict in FOUND:
         return Lineage(verdict=best.verdict, best=best, candidates=ranked)
     undecided = next((c for c in ranked if c.verdict == "inconclusive"), None)
     tested = [c for c in ranked if c.log10_p is not None]
@@ -188,7 +236,8 @@ def judge(
         reason = undecided.reason
     else:
         # References of another width cannot have been fine-tuned into this model; they are listed, not counted.
-        return Lineage(verdict="independent", best=best, candidates=ranked)
+        weaker = next((c.reason for c in tested if c.verdict == "independent" and c.reason), None)
+        return Lineage(verdict="independent", reason=weaker, best=best, candidates=ranked)
     return Lineage(verdict="inconclusive", reason=reason, best=best, candidates=ranked)
 
 
@@ -217,7 +266,7 @@ def settle_copies(lineage: Lineage, *, models: Mapping[str, str], references: Ma
 
 
 def _strength(candidate: Candidate) -> tuple[int, float, float, str]:
-    order = {"identical": 0, "derived": 1}
+    order = {"identical": 0, "derived": 1, "embeddings-shared": 2}
     log10_p = candidate.log10_p if candidate.log10_p is not None else 1.0
     cosine = candidate.cosine if candidate.cosine is not None else -1.0
-    return (order.get(candidate.verdict, 2), log10_p, -cosine, candidate.reference)
+    return (order.get(candidate.verdict, 3), log10_p, -cosine, candidate.reference)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from auditor.model.canonical import ROLES, CanonicalName, canonical_name
-from auditor.model.view import ModelView, model_views, unplaced_share
+from auditor.model.experts import Block
+from auditor.model.finding import model_views, unplaced_share
+from auditor.model.view import ModelView
 
-__all__ = ["ROLES", "CanonicalName", "ModelView", "canonical_name", "model_views", "unplaced_share"]
+__all__ = ["ROLES", "Block", "CanonicalName", "ModelView", "canonical_name", "model_views", "unplaced_share"]

@@ -7,13 +7,21 @@ and (after its dimensions are reversed) of GGUF, so that row `i` of `gate` and `
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from auditor.model import names as tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROLES = (
     "embed", "head", "final_norm",
     "attn_norm", "q", "k", "v", "o", "mlp_norm", "gate", "up", "down",
 )  # fmt: skip
-"""Every role; the first three belong to no layer."""
+"""Every role of a dense Llama; the first three belong to no layer.
+
+Others have more: "q_norm", "q.bias", "router", "experts.3.gate"; see the tables in `auditor.model.names`.
+"""
 
 
 class CanonicalName(NamedTuple):
@@ -26,7 +34,7 @@ class CanonicalName(NamedTuple):
         model share it; a file can hold several models.
     layer : int or None
     role : str
-        One of `ROLES`.
+        One of `ROLES`, or of those that other families have besides. A bias has the role of its matrix and ".bias".
     """
 
     prefix: str
@@ -34,46 +42,20 @@ class CanonicalName(NamedTuple):
     role: str
 
 
-_HF_LAYER = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "q",
-    "self_attn.k_proj": "k",
-    "self_attn.v_proj": "v",
-    "self_attn.o_proj": "o",
-    "post_attention_layernorm": "mlp_norm",
-    "mlp.gate_proj": "gate",
-    "mlp.up_proj": "up",
-    "mlp.down_proj": "down",
-}
-_HF_GLOBAL = {"embed_tokens": "embed", "norm": "final_norm"}
-_GGUF_LAYER = {
-    "attn_norm": "attn_norm",
-    "attn_q": "q",
-    "attn_k": "k",
-    "attn_v": "v",
-    "attn_output": "o",
-    "ffn_norm": "mlp_norm",
-    "ffn_gate": "gate",
-    "ffn_up": "up",
-    "ffn_down": "down",
-}
-_GGUF_GLOBAL = {"token_embd": "embed", "output_norm": "final_norm", "output": "head"}
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|module)\.")
+"""What torch puts into names: compile, FSDP, activation checkpoints, data parallelism."""
 
-
-def _alternatives(names: dict[str, str]) -> str:
-    return "|".join(re.escape(name) for name in names)
-
-
-# A layer number of at most four ASCII digits: no model has more, and no name makes us build a huge integer.
-_HF_LAYER_RE = re.compile(rf"(?s)(.*?)layers\.([0-9]{{1,4}})\.({_alternatives(_HF_LAYER)})\.weight")
-_HF_GLOBAL_RE = re.compile(rf"(?s)(.*?)({_alternatives(_HF_GLOBAL)})\.weight")
-_HF_HEAD_RE = re.compile(r"(?s)(.*?)lm_head\.weight")
-_GGUF_LAYER_RE = re.compile(rf"blk\.([0-9]{{1,4}})\.({_alternatives(_GGUF_LAYER)})\.weight")
-_GGUF_GLOBAL_RE = re.compile(rf"({_alternatives(_GGUF_GLOBAL)})\.weight")
+# Greedy, so the last layer that a name speaks of. A layer or expert has at most four ASCII digits: no model has more,
+# and no name makes us build a huge integer.
+_IN_LAYER = re.compile(r"(?s)((?:.*\.)?)(?:layers|h|blocks)\.([0-9]{1,4})\.(.+)")
+_IN_GGUF_LAYER = re.compile(r"(?s)blk\.([0-9]{1,4})\.(.+)")
+_NUMBER = re.compile(r"(?:(?<=\.)|^)[0-9]{1,4}(?=\.|$)")
+_LONGEST_TAIL = 1 + max(len(tail) for table in (tables.LAYER, tables.BARE, tables.GGUF_LAYER) for tail in table) + 4
+_SUFFIXES = {"weight": "", "bias": ".bias"}
 
 
 def canonical_name(name: str) -> CanonicalName | None:
-    """Say what a tensor is, or None where the name is not one of a Llama-shaped model.
+    """Say what a tensor is, or None where the name is in no table.
 
     Examples
     --------
@@ -81,22 +63,72 @@ def canonical_name(name: str) -> CanonicalName | None:
     CanonicalName(prefix='model.', layer=3, role='gate')
     >>> canonical_name("blk.3.ffn_gate.weight")
     CanonicalName(prefix='', layer=3, role='gate')
-    >>> canonical_name("h.3.mlp.c_fc.weight") is None
+    >>> canonical_name("model.layers.3.block_sparse_moe.experts.7.w3.weight")
+    CanonicalName(prefix='model.', layer=3, role='experts.7.up')
+    >>> canonical_name("model.layers.3.mlp.lora_A.weight") is None
     True
     """
-    if match := _GGUF_LAYER_RE.fullmatch(name):
-        return CanonicalName("", int(match[1]), _GGUF_LAYER[match[2]])
-    if match := _GGUF_GLOBAL_RE.fullmatch(name):
-        return CanonicalName("", None, _GGUF_GLOBAL[match[1]])
-    if (match := _HF_LAYER_RE.fullmatch(name)) and _whole_prefix(match[1]):
-        return CanonicalName(match[1], int(match[2]), _HF_LAYER[match[3]])
-    if (match := _HF_GLOBAL_RE.fullmatch(name)) and _whole_prefix(match[1]):
-        return CanonicalName(match[1], None, _HF_GLOBAL[match[2]])
-    if (match := _HF_HEAD_RE.fullmatch(name)) and _whole_prefix(match[1]):
-        # The head stands beside the decoder, not inside it: `lm_head` next to `model.layers`.
-        return CanonicalName(match[1] + "model.", None, "head")
+    found = parse_name(name)
+    return found[0] if found else None
+
+
+def parse_name(name: str) -> tuple[CanonicalName, str] | None:
+    """Say what a tensor is and under which row of the tables: "mlp.experts.#.up_proj", with ".bias" where it is one."""
+    name = _unwrapped(name)
+    stem, _, last = name.rpartition(".")
+    suffix = _SUFFIXES.get(last)
+    if suffix is None:
+        return _in_layer(name, tables.BARE)
+    found = _parse(stem)
+    if found is None or not suffix:
+        return found
+    (prefix, layer, role), tail = found
+    return CanonicalName(prefix, layer, role + suffix), tail + suffix
+
+
+def canonical_stem(stem: str) -> CanonicalName | None:
+    """Say what the tensors are that a name without its last part stands for: `model.layers.3.mlp.gate_proj`.
+
+    For matrices that are kept in several tensors, `.qweight` and `.scales` and so on.
+    """
+    found = _parse(_unwrapped(stem))
+    return found[0] if found else None
+
+
+def _unwrapped(name: str) -> str:
+    return _WRAPPERS.sub("", name) if "module" in name or "_orig_mod" in name else name
+
+
+def _parse(stem: str) -> tuple[CanonicalName, str] | None:
+    if match := _IN_GGUF_LAYER.fullmatch(stem):
+        return _looked_up("", int(match[1]), match[2], tables.GGUF_LAYER)
+    if role := tables.GGUF_GLOBAL.get(stem):
+        return CanonicalName("", None, role), stem
+    return _in_layer(stem, tables.LAYER) or _outside(stem)
+
+
+def _in_layer(stem: str, table: Mapping[str, str]) -> tuple[CanonicalName, str] | None:
+    match = _IN_LAYER.fullmatch(stem)
+    return _looked_up(match[1], int(match[2]), match[3], table) if match else None
+
+
+def _looked_up(prefix: str, layer: int, tail: str, table: Mapping[str, str]) -> tuple[CanonicalName, str] | None:
+    if role := table.get(tail):
+        return (CanonicalName(prefix, layer, role), tail) if "#" not in role else None
+    if len(tail) > _LONGEST_TAIL:
+        return None
+    numbers = _NUMBER.findall(tail)
+    if len(numbers) != 1 or "#" in tail:
+        return None
+    tail = _NUMBER.sub("#", tail)
+    role = table.get(tail)
+    return (CanonicalName(prefix, layer, role.replace("#", str(int(numbers[0])))), tail) if role else None
+
+
+def _outside(stem: str) -> tuple[CanonicalName, str] | None:
+    before, dot, last = stem.rpartition(".")
+    if last in tables.HEADS:  # stands beside the decoder, not inside it: `lm_head` next to `model.layers`
+        return CanonicalName(before + dot + tables.HEADS[last], None, "head"), last
+    if last in tables.GLOBAL:
+        return CanonicalName(before + dot, None, tables.GLOBAL[last]), last
     return None
-
-
-def _whole_prefix(prefix: str) -> bool:
-    return prefix == "" or prefix.endswith(".")

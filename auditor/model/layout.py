@@ -8,6 +8,7 @@ import numpy as np
 
 from auditor.errors import BadShape, MissingField, WrongType
 from auditor.formats.strictjson import quoted
+from auditor.model.metalayout import heads_key, meta_heads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +50,14 @@ def interleaved_heads(container: Container, entry: TensorEntry, *, role: str, la
     MissingField, WrongType, BadShape
         When the order cannot be known: rows in a wrong order look like the rows of another model.
     """
-    if container.format != "gguf" or role not in {"q", "k"}:
+    if role not in {"q", "k"}:
         return None
+    if meta_key := heads_key(entry.name):
+        return meta_heads(container, entry, meta_key)
+    return _gguf_heads(container, entry, role=role, layer=layer) if container.format == "gguf" else None
+
+
+def _gguf_heads(container: Container, entry: TensorEntry, *, role: str, layer: int | None) -> int | None:
     metadata = container.metadata
     if _ARCHITECTURE not in metadata:
         raise MissingField(file=entry.file, field=_field(_ARCHITECTURE))

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from auditor.errors import DuplicateName, LimitExceeded, SizeMismatch, UnsupportedDtype
-from auditor.formats import dtype_of
+from auditor.errors import SizeMismatch
+from auditor.formats.assembled import assembled
 from auditor.formats.strictjson import quoted
 from auditor.limits import LIMITS
-from auditor.model.canonical import canonical_name
+from auditor.model.architecture import gain_offset
+from auditor.model.config import Config
+from auditor.model.experts import blocks
 from auditor.model.layout import interleaved_heads, interleaved_rows
-from auditor.sources.base import Range
+from auditor.model.part import Part, whole
+from auditor.model.quantised import PackedEntry, PackedRows, check_readable, packed_rows
+from auditor.model.reading import check_row, columns_wanted, rows_wanted
+from auditor.model.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from auditor.formats import Container, Dtype, TensorEntry
-    from auditor.sources.base import Source
+    from auditor.formats import Container, TensorEntry
+    from auditor.model.experts import Block
+    from auditor.model.placing import Unplaced
+    from auditor.model.reading import Rows
+    from auditor.sources.base import Range, Source
 
 
 class ModelView:
@@ -36,7 +45,12 @@ class ModelView:
     container : Container
     prefix : str
         Of the names that belong to this model; "" for most.
-    tensors : mapping of (layer or None, role) to TensorEntry
+    tensors : mapping of (layer or None, role) to TensorEntry or Part
+        A part where several matrices share a tensor.
+    architecture : str
+        Family, as its names (in GGUF: the header) have it: "llama" for all that are shaped and named like it.
+    unplaced : tuple of Unplaced
+        Tensors of known names of which it is not known which rows are what, each with the reason.
     """
 
     def __init__(
@@ -45,40 +59,91 @@ class ModelView:
         source: Source,
         container: Container,
         prefix: str,
-        tensors: Mapping[tuple[int | None, str], TensorEntry],
+        tensors: Mapping[tuple[int | None, str], TensorEntry | Part],
+        architecture: str = "llama",
+        unplaced: tuple[Unplaced, ...] = (),
     ) -> None:
-        self._source = source
-        self._tensors = tensors
+        self._source = assembled(source, container)
+        self._parts = {
+            place: tensor if isinstance(tensor, Part) else whole(tensor) for place, tensor in tensors.items()
+        }
         self.container = container
         self.prefix = prefix
+        self.architecture = architecture
+        self.unplaced = unplaced
 
     @property
     def on_disk(self) -> bool:
         """Every file of the model lies on this machine: reading it costs next to nothing."""
         return all(self._source.on_disk(file) is not None for file in self.container.files)
 
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Rows of the embeddings by token, as the tokenizer beside the model says; empty where there is none."""
+        return read_vocabulary(self._source, self.container)
+
     def layers(self, *roles: str) -> tuple[int, ...]:
         """Numbers of the layers that have every one of `roles`, ascending."""
-        numbers = {layer for layer, _ in self._tensors if layer is not None}
-        return tuple(sorted(n for n in numbers if all((n, role) in self._tensors for role in roles)))
+        numbers = {layer for layer, _ in self._parts if layer is not None}
+        return tuple(sorted(n for n in numbers if all((n, role) in self._parts for role in roles)))
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Every MLP block that has gate and up, by layer and then by expert; a dense one comes before experts."""
+        return self._blocks
+
+    @cached_property
+    def _blocks(self) -> tuple[Block, ...]:
+        return blocks(self._parts)
+
+    @property
+    def gated(self) -> bool:
+        """The MLPs have a gate; where none has, nothing of the model can be compared with a Llama."""
+        return bool(self._blocks)
 
     def entries(self) -> tuple[TensorEntry, ...]:
-        """Return every tensor whose place in the model is known."""
-        return tuple(self._tensors.values())
+        """Return every tensor whose place in the model is known, as its file has it."""
+        return tuple({(part.stored.file, part.stored.name): part.stored for part in self._parts.values()}.values())
+
+    def compared(self) -> tuple[TensorEntry, ...]:
+        """Return the tensors of `entries` less those of MLPs without a gate: no test here says anything of them."""
+        layers = {block.layer for block in self._blocks}
+        return tuple(
+            {
+                (part.stored.file, part.stored.name): part.stored
+                for (layer, role), part in self._parts.items()
+                if layer in layers or role not in {"up", "down"}
+            }.values()
+        )
 
     def places(self) -> tuple[tuple[int | None, str, TensorEntry], ...]:
         """Return every tensor whose place is known, with its layer and role."""
-        return tuple((layer, role, entry) for (layer, role), entry in self._tensors.items())
+        return tuple((layer, role, part.entry) for (layer, role), part in self._parts.items())
 
     def tensor(self, layer: int | None, role: str) -> TensorEntry:
         """Return the entry behind a role.
+
+        Of a part of a tensor it has the shape of the part, and the bytes in which that lies.
+
+        Raises
+        ------
+        KeyError
+            When this model has no such tensor.
+        FileError
+            When it is a quantised matrix that cannot be put together.
+        """
+        part = self._parts[layer, role]
+        check_readable(part.stored)
+        return part.entry
+
+    def stored(self, layer: int | None, role: str) -> TensorEntry:
+        """Return the tensor behind a role as its file has it, with all else that it holds.
 
         Raises
         ------
         KeyError
             When this model has no such tensor.
         """
-        return self._tensors[layer, role]
+        return self._parts[layer, role].stored
 
     def rows(self, layer: int | None, role: str, index: NDArray[np.intp]) -> NDArray[np.float32]:
         """Decode some rows of a matrix.
@@ -105,7 +170,7 @@ class ModelView:
             decoded, its row order cannot be known, or its bytes cannot be read.
         """
         wanted = self._wanted(layer, role, index)
-        return wanted.decode(self._source.read(wanted.file, wanted.ranges))
+        return wanted.decode([part for file, ranges in wanted.reads for part in self._source.read(file, ranges)])
 
     def rows_of(self, places: Sequence[tuple[int | None, str]], index: NDArray[np.intp]) -> list[NDArray[np.float32]]:
         """Decode the same rows of several matrices, asking the source once for each file.
@@ -127,36 +192,43 @@ class ModelView:
             As `rows`.
         """
         wanted = [self._wanted(layer, role, index) for layer, role in places]
-        by_file: dict[str, list[_Rows]] = defaultdict(list)
+        if any(isinstance(rows, PackedRows) for rows in wanted) and self.on_disk:
+            return [self.rows(layer, role, index) for layer, role in places]  # some read far more than they give
+        by_file: dict[str, list[Range]] = defaultdict(list)
         for rows in wanted:
-            by_file[rows.file].append(rows)
+            for file, ranges in rows.reads:
+                by_file[file] += ranges
 
         def fetch(file: str) -> list[bytes]:
-            return self._source.read(file, [r for rows in by_file[file] for r in rows.ranges])
+            return self._source.read(file, by_file[file])
 
-        if len(by_file) > 1 and self._source.on_disk(wanted[0].file) is None:
+        if len(by_file) > 1 and self._source.on_disk(next(iter(by_file))) is None:
             with ThreadPoolExecutor(LIMITS.files_at_once) as pool:
                 fetched = dict(zip(by_file, pool.map(fetch, by_file), strict=True))
         else:
             fetched = {file: fetch(file) for file in by_file}
         parts = {file: iter(data) for file, data in fetched.items()}
-        return [rows.decode([next(parts[rows.file]) for _ in rows.ranges]) for rows in wanted]
+        return [rows.decode([next(parts[file]) for file, ranges in rows.reads for _ in ranges]) for rows in wanted]
 
-    def _wanted(self, layer: int | None, role: str, index: NDArray[np.intp]) -> _Rows:
+    def _wanted(self, layer: int | None, role: str, index: NDArray[np.intp]) -> Rows | PackedRows:
         """Work out which bytes hold some rows of a matrix, see `rows`."""
-        entry = self._tensors[layer, role]
+        part = self._parts[layer, role]
+        check_readable(part.stored)
+        entry = part.plane
         if len(entry.shape) != 2:
             raise SizeMismatch(
                 file=entry.file, field=f"tensor {quoted(entry.name)}", problem="not a matrix", actual=entry.shape
             )
-        _check_row(entry)
-        count = entry.shape[0]
-        if index.size and not 0 <= index.min() <= index.max() < count:
-            raise IndexError(f"rows of {entry.name}: 0 to {count - 1}, asked for {index.min()} to {index.max()}")
-        heads = interleaved_heads(self.container, entry, role=role, layer=layer)
+        check_row(part.entry)
+        if index.size and not 0 <= index.min() <= index.max() < part.count:
+            raise IndexError(f"rows of {entry.name}: 0 to {part.count - 1}, asked for {index.min()} to {index.max()}")
+        heads = interleaved_heads(self.container, part.entry, role=role, layer=layer)
         if heads is not None:
-            index = interleaved_rows(index, count, heads)
-        return _rows(entry, index)
+            index = interleaved_rows(index, part.count, heads)
+        index = part.locate(index)
+        if isinstance(entry, PackedEntry):
+            return packed_rows(entry, index, transposed=part.transposed)
+        return columns_wanted(entry, index) if part.transposed else rows_wanted(entry, index)
 
     def vector(self, layer: int | None, role: str) -> NDArray[np.float32]:
         """Decode a one-dimensional tensor, a norm's gains: float32, shape (length,).
@@ -168,108 +240,40 @@ class ModelView:
         FileError
             As `rows`.
         """
-        entry = self._tensors[layer, role]
+        part = self._parts[layer, role]
+        check_readable(part.stored)
+        entry = part.plane
         if len(entry.shape) != 1:
             raise SizeMismatch(
                 file=entry.file, field=f"tensor {quoted(entry.name)}", problem="not a vector", actual=entry.shape
             )
-        _check_row(entry)
-        wanted = _rows(replace(entry, shape=(1, *entry.shape)), np.arange(1))
-        return wanted.decode(self._source.read(wanted.file, wanted.ranges)).reshape(-1)
+        check_row(entry)
+        wanted = rows_wanted(replace(entry, shape=(1, *entry.shape)), np.arange(1))
+        values = wanted.decode(self._source.read(wanted.file, wanted.ranges)).reshape(-1)
+        index = np.arange(part.count)
+        heads = interleaved_heads(self.container, part.entry, role=role.removesuffix(".bias"), layer=layer)
+        if heads is not None:  # biases stand in the order of their rows
+            index = interleaved_rows(index, part.count, heads)
+        return values[part.locate(index)]
 
+    def gain(self, layer: int | None, role: str) -> NDArray[np.float32]:
+        """Decode the gains of a norm as they are applied: Gemma multiplies by one more than it stores.
 
-def model_views(source: Source, container: Container) -> tuple[ModelView, ...]:
-    """Find every model in a container: one for each prefix under which MLP blocks stand.
+        Parameters
+        ----------
+        layer : int or None
+        role : str
+            "attn_norm", "mlp_norm", "final_norm" or another norm.
 
-    A wrapper such as LLaVA has one below `language_model.model.`; a file that hides a second model under
-    another prefix gives two views, and each is audited.
+        Raises
+        ------
+        KeyError
+            When this model has no such norm.
+        FileError
+            As `rows`.
+        """
+        return self.vector(layer, role) + np.float32(self._gain_offset)
 
-    Raises
-    ------
-    DuplicateName
-        When two tensors claim the same layer and role.
-    LimitExceeded
-        When there are more models than `LIMITS.models`, or one has more layers than `LIMITS.layers`.
-    """
-    groups: dict[str, dict[tuple[int | None, str], TensorEntry]] = defaultdict(dict)
-    for entry in container.tensors:
-        name = canonical_name(entry.name)
-        if name is None:
-            continue
-        key = (name.layer, name.role)
-        if key in groups[name.prefix]:
-            raise DuplicateName(
-                file=entry.file, field=f"tensor {quoted(entry.name)}", problem="a second tensor for the same place"
-            )
-        groups[name.prefix][key] = entry
-    views = []
-    for prefix, tensors in sorted(groups.items()):
-        view = ModelView(source=source, container=container, prefix=prefix, tensors=tensors)
-        layers = len(view.layers("gate", "up"))
-        if layers > LIMITS.layers:
-            raise LimitExceeded(file=container.files[0], field="layers", actual=layers, limit=LIMITS.layers)
-        if layers:
-            views.append(view)
-    if len(views) > LIMITS.models:
-        raise LimitExceeded(file=container.files[0], field="models", actual=len(views), limit=LIMITS.models)
-    return tuple(views)
-
-
-def _check_row(entry: TensorEntry) -> None:
-    if entry.shape[-1] > LIMITS.row_elements:
-        field = f"row of {quoted(entry.name)}"
-        raise LimitExceeded(file=entry.file, field=field, actual=entry.shape[-1], limit=LIMITS.row_elements)
-
-
-def unplaced_share(containers: Iterable[Container], views: Iterable[ModelView]) -> float:
-    """Share of the bytes in matrices whose place in a model is not known, under whatever names.
-
-    What no view knows was not compared with anything: another architecture, or weights hidden beside a decoy.
-
-    Parameters
-    ----------
-    containers, views : iterable
-        Everything parsed of a target, and the models found in it.
-
-    Returns
-    -------
-    float
-        0 to 1; 0 where there are no matrices.
-    """
-    placed = {(entry.file, entry.start, entry.name) for view in views for entry in view.entries()}
-    total = unplaced = 0
-    for container in containers:
-        for entry in container.tensors:
-            if len(entry.shape) > 1:
-                total += entry.stop - entry.start
-                unplaced += (entry.stop - entry.start) * ((entry.file, entry.start, entry.name) not in placed)
-    return unplaced / total if total else 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """Rows of a tensor: which bytes to read, and what to make of them."""
-
-    file: str
-    ranges: list[Range]
-    dtype: Dtype
-    shape: tuple[int, int]  # of the rows read: each once, ascending
-    place: NDArray[np.intp]  # of the rows wanted among those read
-
-    def decode(self, parts: list[bytes]) -> NDArray[np.float32]:
-        if self.dtype.decode is None:  # `_rows` makes none of such a type
-            raise TypeError(self.dtype.name)
-        raw = np.frombuffer(b"".join(parts), dtype=np.uint8)
-        return self.dtype.decode(raw).reshape(self.shape)[self.place]
-
-
-def _rows(entry: TensorEntry, index: NDArray[np.intp]) -> _Rows:
-    columns = entry.shape[1]
-    dtype = dtype_of(entry.dtype)
-    if dtype.decode is None or columns % dtype.block:
-        raise UnsupportedDtype(file=entry.file, field=f"tensor {quoted(entry.name)}", actual=entry.dtype)
-    stride = columns // dtype.block * dtype.size
-    ordered, place = np.unique(index, return_inverse=True)
-    runs = np.split(ordered, np.flatnonzero(np.diff(ordered) != 1) + 1) if index.size else []
-    ranges = [Range(entry.start + int(run[0]) * stride, entry.start + (int(run[-1]) + 1) * stride) for run in runs]
-    return _Rows(file=entry.file, ranges=ranges, dtype=dtype, shape=(ordered.size, columns), place=place)
+    @cached_property
+    def _gain_offset(self) -> float:
+        return gain_offset(self.architecture, Config(self._source, self.container), self.container.format)

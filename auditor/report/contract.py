@@ -130,10 +130,11 @@ def _lineage(lineage: Lineage) -> dict[str, object]:
         "reason": lineage.reason,
         "reference": best.reference if best else None,
         "rung": tested.rung if tested else None,
+        "frame": tested.frame if tested else None,
         "log10_p": _number(tested.log10_p) if tested else None,
         "exact": tested.exact if tested and tested.log10_p is not None else None,
         "cosine": _number(tested.cosine) if tested else None,
-        "relation": asdict(tested.relation) if tested and tested.relation else None,
+        "relation": _rounded(asdict(tested.relation)) if tested and tested.relation else None,
         "layers": [_layer(asdict(layer)) for layer in tested.layers] if tested else [],
         "supporting": [_evidence(evidence.as_dict()) for evidence in lineage.supporting],
         "detection_limit": _number(tested.detection_limit) if tested else None,
@@ -148,6 +149,7 @@ def _candidate(candidate: Candidate) -> dict[str, object]:
         "verdict": candidate.verdict,
         "reason": candidate.reason,
         "rung": candidate.rung,
+        "rungs": [_rounded(asdict(rung)) for rung in candidate.rungs],
         "log10_p": _number(candidate.log10_p),
         "cosine": _number(candidate.cosine),
         "detection_limit": _number(candidate.detection_limit),
@@ -160,6 +162,15 @@ def _evidence(evidence: dict[str, object]) -> dict[str, object]:
 
 def _layer(layer: dict[str, object]) -> dict[str, object]:
     return {key: _number(value) if isinstance(value, float) else value for key, value in layer.items()}
+
+
+def _rounded(value: object) -> object:
+    """Round every float inside, see `_number`."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> float | None:

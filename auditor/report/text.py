@@ -10,7 +10,8 @@ from auditor.escape import visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from auditor.lineage import Candidate, LayerMatch, Lineage
+    from auditor.lineage import Candidate, LayerMatch, Lineage, Relation
+    from auditor.lineage.merging import Share
     from auditor.report.contract import Report
 
 _WIDTH = 80
@@ -22,6 +23,7 @@ _ACTS = ("fail", "unknown", "warn")  # statuses shown one by one, gravest first
 _MEANING = {
     "identical": "the weights are those of {reference}",
     "derived": "the weights share descent with {reference}",
+    "embeddings-shared": "the token embeddings are those of {reference}; no neurons of it were found",
     "independent": "no shared descent with any reference was found",
     "inconclusive": "no verdict",
 }
@@ -76,6 +78,18 @@ def _evidence(lineage: Lineage) -> Iterator[str]:
         yield from _entry("supporting", f"{about}{visible(evidence.text)}")
 
 
+_MATCHED = {
+    "aligned-neurons": "are matched to their own position",
+    "framed-neurons": "are matched to their own position once the hidden basis is undone",
+    "searched-neurons": "are found again by gate and up alike, in another order or basis",
+}
+_KINDS = {
+    "copy": "every sampled value is equal, up to 16-bit rounding",
+    "disguised": "rows differ, and agree once a rewrite that keeps the model's function is undone",
+    "embeddings": "token embeddings only",
+}
+
+
 def _in_words(best: Candidate) -> str:
     if best.rung == "digest":
         return f"byte copies of files whose digests are known; no weight was read: {visible(best.model)}"
@@ -83,7 +97,7 @@ def _in_words(best: Candidate) -> str:
     if best.verdict in {"derived", "identical"}:
         pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers
     hits, of = sum(layer.fixed_points for layer in pairs), sum(layer.n for layer in pairs)
-    text = f"{hits} of {of} sampled neurons are matched to their own position"
+    text = f"{hits} of {of} sampled neurons {_MATCHED[best.rung or '']}"
     text += f" in {visible(best.reference)}" if best.verdict in {"derived", "identical"} else ", as by chance"
     if best.log10_p is not None:
         text += f"; p = {_p(best.log10_p)} ({'exact' if best.exact else 'nominal'}, corrected)"
@@ -100,10 +114,12 @@ def _relation(best: Candidate) -> str:
         return ""
     if best.verdict == "identical":
         parts = ["every value of every tensor is equal"]
-    elif relation.kind == "copy":
-        parts = ["every sampled value is equal, up to 16-bit rounding"]
     else:
-        parts = ["the same neurons with changed values (training, merging, pruning or quantisation)"]
+        parts = [_KINDS.get(relation.kind) or _changed(relation)]
+    if relation.experts:
+        parts.append(f"up to {relation.experts} experts a layer hold the neurons of one MLP")
+    if relation.shares:
+        parts.append("a merge: " + ", ".join(_share(share) for share in relation.shares))
     for name, layers in (
         ("dropped", relation.dropped),
         ("repeated", relation.repeated),
@@ -115,6 +131,27 @@ def _relation(best: Candidate) -> str:
     if relation.reordered:
         parts.append("layers reordered")
     return "; ".join(parts)
+
+
+def _changed(relation: Relation) -> str:
+    change = relation.change
+    if change is None:
+        return "the same neurons with changed values"
+    size = f"{change.relative:.2g} of their size"
+    if change.kind == "low-rank":
+        return f"rows changed by {size}, in {change.rank} dimensions of {change.rows}: a merged low-rank adapter"
+    if change.kind == "quantised":
+        levels = f", at most {change.levels} in a group of 32" if change.levels else ""
+        return f"values on few levels{levels}: quantised, an error of {size}"
+    if change.kind == "pruned":
+        return f"{change.zeros:.0%} of the values are set to zero: pruned"
+    if change.kind == "none":
+        return "the sampled rows are equal, up to 16-bit rounding"
+    return f"rows changed by {size}, in every dimension: trained further, merged or the like"
+
+
+def _share(share: Share) -> str:
+    return f"{share.weight:.2f} ({share.low:.2f} to {share.high:.2f}) of {visible(share.reference)}"
 
 
 def _layer_map(layers: tuple[LayerMatch, ...]) -> str:

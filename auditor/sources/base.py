@@ -162,6 +162,11 @@ class Blob:
         self.path = info.path
         self.size = info.size
 
+    @property
+    def on_disk(self) -> bool:
+        """The file lies on this machine: reading a part of it costs next to nothing."""
+        return self._source.on_disk(self.path) is not None
+
     def head(self, length: int) -> bytes:
         """Return the first `length` bytes, all of a shorter file; no later read asks the source for them again."""
         if len(self._head) < min(length, self.size):

@@ -66,6 +66,8 @@ def test_compare_is_scan_against_without_the_licence(work: Path) -> None:
         "FILE-002",
         "FILE-003",
         "FILE-004",
+        "FILE-007",
+        "FILE-008",
         "WVR-001",
     ]
     assert "LIC-001" in {finding["id"] for finding in reports[1]["findings"]}

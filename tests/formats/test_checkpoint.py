@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 INDEX = "model.safetensors.index.json"
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-PICKLE = b"\x80\x04\x95\x1a\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
+PICKLE = b"\x80\x04\x95\x14\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."
 
 
 def tensors(*names: str, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -69,7 +69,7 @@ def statuses(found: Checkpoints) -> dict[str, str]:
 
 
 SHARDED = {INDEX: index({"a": ONE, "b": TWO}), ONE: tensors("a"), TWO: tensors("b")}
-CLEAN = {"FILE-001": "pass", "FILE-002": "pass", "FILE-004": "pass"}
+CLEAN = {"FILE-001": "pass", "FILE-002": "pass", "FILE-004": "pass", "FILE-007": "n/a", "FILE-008": "n/a"}
 
 
 # --- an index and its shards ----------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def test_two_single_files_that_hold_the_same_names(tmp_path: Path) -> None:
     colliding = {"model.safetensors": tensors("a", "b"), "model.fp16.safetensors": tensors("b", "c")}
     found = read(write(tmp_path, colliding))
     assert files(found) == [("model.fp16.safetensors",), ("model.safetensors",)]
-    assert statuses(found) == {"FILE-001": "n/a", "FILE-002": "fail", "FILE-004": "pass"}
+    assert statuses(found) == {**CLEAN, "FILE-001": "n/a", "FILE-002": "fail"}
 
 
 def test_same_names_in_two_folders_are_no_clash(tmp_path: Path) -> None:
@@ -199,9 +199,10 @@ def test_index_of_pickles(tmp_path: Path) -> None:
     assert unread(found) == {INDEX: "unsupported-format", "model-00001-of-00001.bin": "unsupported-format"}
 
 
-def test_index_of_another_format_is_left_to_its_shards(tmp_path: Path) -> None:
+def test_index_of_torch_files_whose_shard_is_another_pickle(tmp_path: Path) -> None:
     bad = {"pytorch_model.bin.index.json": index({"a": "x.bin"}), "x.bin": PICKLE}
-    assert unread(read(write(tmp_path, bad))) == {"x.bin": "unsupported-format"}
+    found = read(write(tmp_path, bad))
+    assert unread(found) == {"x.bin": "unsupported-format", "pytorch_model.bin.index.json": "missing-shard"}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"weight_map": []}', b"\xff", b"[" * 100_000])
@@ -317,6 +318,7 @@ def test_renamed_pickle(tmp_path: Path, name: str, protocol: int) -> None:
     found = read(write(tmp_path, {name: b"\x80" + bytes([protocol]) + PICKLE[2:]}))
     assert unread(found) == {name: "unsupported-format"}
     assert "a pickle" in found.unread[0].reason
+    assert "STACK_GLOBAL posix.system at byte 28" in finding(found, "FILE-007").evidence
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.gguf"])
@@ -360,7 +362,7 @@ def test_weights_that_call_themselves_an_index(tmp_path: Path) -> None:
 def test_safetensors_without_a_suffix(tmp_path: Path) -> None:
     found = read(write(tmp_path, {"d7edf6bd": tensors("a")}))
     assert files(found) == [("d7edf6bd",)]
-    assert statuses(found) == {"FILE-001": "n/a", "FILE-002": "pass", "FILE-004": "pass"}
+    assert statuses(found) == {**CLEAN, "FILE-001": "n/a"}
 
 
 IGNORED = {
@@ -379,7 +381,7 @@ IGNORED = {
 def test_files_of_no_format_are_ignored(tmp_path: Path) -> None:
     found = read(write(tmp_path, IGNORED))
     assert found.containers == found.unread == ()
-    assert statuses(found) == {"FILE-001": "n/a", "FILE-002": "n/a", "FILE-004": "pass"}
+    assert statuses(found) == {**CLEAN, "FILE-001": "n/a", "FILE-002": "n/a"}
     assert len(files(read(write(tmp_path, SHARDED)))) == 1
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import UnsupportedFormat
+from auditor.formats.checkpoint import PARSERS
 from auditor.formats.serialize import serialize
 from auditor.formats.sniff import HEAD_BYTES, identify, name_fits
 from auditor.limits import LIMITS
@@ -51,10 +52,13 @@ def test_readable_content_is_read_whatever_its_name(name: str) -> None:
     assert kind(name, GGUF) == "gguf"
 
 
+MARKED = {
+    **{f"pickle {protocol}": (content, "pickle") for protocol, content in PICKLES.items()},
+    "zip": (zipped(), "torch-zip"),
+    "npz": (zipped("w.npy"), "torch-zip"),  # its parser looks inside
+    "torch before zip": (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "torch-legacy"),
+}
 UNREAD = {
-    **{f"pickle {protocol}": (content, "a pickle") for protocol, content in PICKLES.items()},
-    "zip": (zipped(), "a zip archive"),
-    "npz": (zipped("w.npy"), "a zip archive"),
     "empty zip": (b"PK\5\6" + bytes(18), "an empty zip archive"),
     "npy": (b"\x93NUMPY\x01\x00" + bytes(120), "a NumPy array"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
@@ -75,12 +79,19 @@ def test_unreadable_content_is_refused_whatever_its_name(name: str, content: str
     assert problem(name, data).startswith(what)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("content", MARKED)
+def test_pickles_and_archives_are_looked_into_whatever_their_name(name: str, content: str) -> None:
+    data, parser = MARKED[content]
+    assert kind(name, data) == parser
+
+
 def test_renamed_pickle_without_a_mark_goes_to_the_parser() -> None:
     """Pickle protocol 0 is plain text: only the name says that it means to be weights."""
     content = b"cposix\nsystem\n(S'id'\ntR."
     assert kind("model.safetensors", content) == "safetensors"
     assert kind("model.gguf", content) == "gguf"
-    assert "named .pkl" in problem("model.pkl", content)
+    assert kind("model.pkl", content) == kind("model.bin", content) == "unmarked"
     assert kind("notes.txt", content) is None
 
 
@@ -97,9 +108,10 @@ def test_length_of_a_header_may_spell_any_mark(magic: str) -> None:
     assert identify("model.safetensors", head, 1 << 32) == expected
 
 
+UNMARKED = [".bin", ".BIN", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"]
 SUFFIXES = [
-    ".bin", ".BIN", ".pt", ".pth", ".ckpt", ".onnx", ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy",
-    ".tflite", ".pb", ".pkl", ".nemo", ".ggml", ".distcp", ".pte",
+    ".onnx", ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy",
+    ".tflite", ".pb", ".nemo", ".ggml", ".distcp", ".pte",
 ]  # fmt: skip
 
 
@@ -109,6 +121,14 @@ def test_names_of_weights_are_never_ignored(suffix: str, content: bytes) -> None
     assert f"named {suffix.lower()}" in problem(f"model{suffix}", content)
     assert kind(f"model{suffix}.txt", content) is None  # benign twin
     assert kind(suffix, content) is None  # a hidden file, not a suffix
+
+
+@pytest.mark.parametrize("suffix", UNMARKED)
+def test_names_of_pickles_are_never_ignored(suffix: str) -> None:
+    assert kind(f"model{suffix}", b"text") == kind(f"model{suffix}", bytes(64)) == "unmarked"
+    assert f"named {suffix.lower()}" in problem(f"model{suffix}", b"")
+    assert kind(f"model{suffix}.txt", b"text") is None  # benign twin
+    assert kind(suffix, b"text") is None  # a hidden file, not a suffix
 
 
 OTHERS = {
@@ -165,7 +185,7 @@ def test_numbers_without_a_header_never_pass_for_text(dtype: str) -> None:
 @given(head=st.binary(max_size=HEAD_BYTES), size=st.integers(0, 1 << 40), name=st.sampled_from(NAMES))
 def test_any_bytes_get_an_answer(head: bytes, size: int, name: str) -> None:
     with contextlib.suppress(UnsupportedFormat):
-        assert identify(name, head, max(size, len(head))) in {"safetensors", "gguf", None}
+        assert identify(name, head, max(size, len(head))) in {*PARSERS, None}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +202,11 @@ def test_any_bytes_get_an_answer(head: bytes, size: int, name: str) -> None:
         ("model.gguf", "safetensors", False),
         ("model.safetensors", "gguf", False),
         ("pytorch_model.bin", "safetensors", False),
+        ("pytorch_model.bin", "torch-zip", True),
+        ("consolidated.00.pth", "torch-legacy", True),
+        ("model.safetensors", "torch-zip", False),
+        ("model.safetensors", "pickle", False),
+        ("x.pkl", "pickle", True),
         ("model.safetensors.index.json", "safetensors", False),
         ("README.md", "gguf", False),
         ("logo.png", "gguf", False),

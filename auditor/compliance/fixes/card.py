@@ -10,6 +10,7 @@ from auditor.compliance.claims.repoid import parse_repo_id
 from auditor.compliance.fixes.cardpatch import FieldEdit
 from auditor.compliance.situation import Derivation
 from auditor.escape import visible
+from auditor.lineage import FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ def card_edits(s: Situation, rules: Mapping[str, Status], *, origin: str = "") -
 
 def proving(s: Situation) -> Candidate | None:
     """Return the reference that shows descent from what the policy protects."""
-    found = (c for c in s.lineage.candidates if c.verdict in {"identical", "derived"} and s.policy.binds(c.reference))
+    found = (c for c in s.lineage.candidates if c.verdict in FOUND and s.policy.binds(c.reference))
     return next(found, None)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from auditor.digests.files import digest_files
 from auditor.errors import BadReference, FileError
 from auditor.formats import open_checkpoints
-from auditor.lineage.sample import mlp_shape
+from auditor.lineage.reader import mlp_shape
 from auditor.lineage.sketch import Provenance, dump_sketch, sketch_model
 from auditor.model import model_views
 
@@ -93,6 +93,7 @@ def build_reference(
             origin=origin,
             license=reference.license,
             norms=True,
+            tokens=True,
             provenance=provenance,
         )
     except FileError as error:

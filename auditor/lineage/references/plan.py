@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.errors import BadReference, FileError
+from auditor.errors import BadReference, FileError, UsageError
 from auditor.formats import open_checkpoints
 from auditor.lineage.references.store import has_sketch, load_reference
 from auditor.lineage.references.table import Reference, find_reference, list_references
@@ -44,6 +44,7 @@ def plan_references(
     names: tuple[str, ...] = (),
     *,
     hidden_sizes: Collection[int] | None = None,
+    seed: int | None = None,
     folder: Path | None = None,
     cache: Path | None = None,
 ) -> ReferencePlan:
@@ -60,6 +61,9 @@ def plan_references(
         Empty for the whole library.
     hidden_sizes : collection of int, optional
         Row lengths of the models in the target. None where they are not known: then nothing is left out for them.
+    seed : int, optional
+        Of the neurons sampled. A sketch holds those of its own seed and no others, so this needs models (or sketches
+        made with it).
     folder, cache : Path, optional
         Of the library, and of built sketches.
 
@@ -73,7 +77,11 @@ def plan_references(
         When one cannot be loaded whole. One that was named and not built is `missing`, no error.
     """
     if names:
-        return _named(names, folder, cache)
+        plan = _named(names, folder, cache, seed or 0)
+        _check_seed(plan.sketches, seed)
+        return plan
+    if seed is not None:
+        raise UsageError("--sample-seed needs --against: the sketches of the library hold the public sample only")
     sketches, missing, left_out = [], [], []
     for reference in list_references(folder):
         fits = hidden_sizes is None or reference.hidden_size is None or reference.hidden_size in hidden_sizes
@@ -120,12 +128,12 @@ def load_sketch_file(path: Path) -> Sketch:
     return load_sketch(Blob(source, source.files()[0]))
 
 
-def _named(names: tuple[str, ...], folder: Path | None, cache: Path | None) -> ReferencePlan:
+def _named(names: tuple[str, ...], folder: Path | None, cache: Path | None, seed: int) -> ReferencePlan:
     sketches: list[Sketch] = []
     missing: list[Reference] = []
     for name in names:
         if _exists(name):
-            sketches.extend(_of_path(name))
+            sketches.extend(_of_path(name, seed))
             continue
         reference = find_reference(name, folder=folder)
         if has_sketch(reference, cache=cache):
@@ -135,7 +143,16 @@ def _named(names: tuple[str, ...], folder: Path | None, cache: Path | None) -> R
     return ReferencePlan(sketches=tuple(sketches), missing=tuple(missing))
 
 
-def _of_path(name: str) -> tuple[Sketch, ...]:
+def _check_seed(sketches: tuple[Sketch, ...], seed: int | None) -> None:
+    for sketch in sketches:
+        if seed is not None and sketch.seed != seed:
+            raise UsageError(
+                f"{sketch.name}: a sketch of the neurons of seed {sketch.seed}, which holds no others: give the model "
+                "itself, or a sketch made with --sample-seed"
+            )
+
+
+def _of_path(name: str, seed: int) -> tuple[Sketch, ...]:
     source = open_source(name)
     files = source.files()
     checkpoints = open_checkpoints(source)
@@ -146,7 +163,9 @@ def _of_path(name: str) -> tuple[Sketch, ...]:
         return (load_sketch(Blob(source, files[0])),)
     try:
         views = [view for container in checkpoints.containers for view in model_views(source, container)]
-        sketches = tuple(sketch_model(view, name=_label(name, view, len(views))) for view in views)
+        sketches = tuple(
+            sketch_model(view, name=_label(name, view, len(views)), seed=seed, whole=True) for view in views
+        )
     except FileError as error:
         raise BadReference(f"{name}: cannot serve as a reference: {error}") from error
     if not sketches:
