@@ -17,6 +17,7 @@ import smollm2
 FOLDER = CACHE / "smollm"
 _VERSION = 1  # of what `smollm_tools.py` does
 HEADS = Heads(query=9, key=3)
+THETA = 100_000.0  # of the rotary embedding
 QUANTISED = ("Q8_0", "Q4_K_M", "Q2_K", "IQ4_XS", "IQ3_S")
 MODELS = ("base", "fine-tune", "lora", "nf4", "int8", *QUANTISED)
 

@@ -200,7 +200,8 @@ def config_of(model: Mapping[str, NDArray[np.float32]], heads: Heads) -> dict[st
         "architectures": [f"{kind}ForCausalLM"], "model_type": kind.lower(), "vocab_size": len(inner[EMBED]),
         "hidden_size": hidden, "num_hidden_layers": layers_of(inner), "num_attention_heads": heads.query,
         "num_key_value_heads": heads.key if key is None else len(key) // size, "head_dim": size,
-        "intermediate_size": neurons, "rms_norm_eps": EPSILON, "rope_theta": THETA, "hidden_act": "silu",
+        "intermediate_size": neurons, "rms_norm_eps": EPSILON, "hidden_act": "silu",
+        "rope_theta": smollm.THETA if heads == smollm.HEADS else THETA,
         "max_position_embeddings": 2048, "tie_word_embeddings": HEAD not in inner,
     }  # fmt: skip
     if experts:
