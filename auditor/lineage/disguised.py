@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from auditor.lineage.aligned import aligned_neurons, combine_layers
-from auditor.lineage.frames import PLAIN, Frame, matched_frame, moment_frame
+from auditor.lineage.frames import PLAIN, Frame, matched_frame, moment_frame, plain_frame
 from auditor.lineage.moments import moments_of
 from auditor.lineage.sample import NeuronSample
 from auditor.lineage.searched import search
@@ -37,11 +37,17 @@ TRIES: Final = 8
 """Tests beyond the first rung that a comparison can come to: in order by tokens (two ways), anchors and moments,
 searched as they are, by tokens (two ways) and by moments."""
 
-QUERY_NEURONS: Final = 256
-"""Neurons of a reference layer that search, where the whole reference is here; a sketch has those it has."""
+QUERIES: Final = 2048
+"""Neurons that search, of all layers of a reference that is here whole; a sketch has those it has."""
 
-SEARCH_WORK: Final = 1.5e12
-"""Multiplications and additions that one search may take: half a minute on two cores."""
+LAYER_QUERIES: Final = (32, 256)
+"""Fewest and most neurons of one layer that search."""
+
+PLAIN_CHANNELS: Final = 1024
+"""Coordinates in which neurons are searched as they are; of wider models every second channel, or fewer."""
+
+SEARCH_WORK: Final = 3e11
+"""Multiplications and additions that one search may take, over at least two layers: some seconds on two cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +120,13 @@ def searches(reference: Sketch, reader: ModelReader) -> Iterator[Try]:
     FileError
         When rows of the target cannot be read.
     """
-    queries = reference.queries(QUERY_NEURONS)
+    few, many = LAYER_QUERIES
+    queries = reference.queries(min(many, max(few, QUERIES // len(reference.sample.layers))))
     if queries is None:
         return
     if reference.sample.hidden_size == reader.shape[1]:
-        yield _searched(PLAIN, queries, reader)
+        step = max(1, reader.shape[1] // PLAIN_CHANNELS)
+        yield _searched(plain_frame(reader.shape[1], step) if step > 1 else PLAIN, queries, reader)
     for frame in token_frames(reference, reader):
         yield _searched(frame, queries, reader)
     turned = moments_frame(reference, reader)

@@ -269,8 +269,11 @@ def _disguised(
     candidate = replace(candidate, rungs=rungs)
     if climb.stopped is not None:
         return replace(candidate, verdict="inconclusive", reason=climb.stopped, stopped=climb.stopped)
-    if not climb.rungs:
-        return candidate
+    return _nothing_found(candidate, climb, searched=whole, depth=depth) if climb.rungs else candidate
+
+
+def _nothing_found(candidate: Candidate, climb: _Climb, *, searched: bool, depth: Depth) -> Candidate:
+    """Say what it means that no rung above the first found anything."""
     weak = min(climb.rungs, key=lambda rung: rung.log10_p)
     if candidate.rung is None:  # rows could not be compared as they are, but in a frame they could
         if not climb.decidable:
@@ -278,12 +281,10 @@ def _disguised(
         candidate = replace(
             candidate, verdict="independent", reason=None, rung=climb.rungs[-1].rung, log10_p=weak.log10_p
         )
-    if candidate.verdict != "independent":
-        return candidate
-    if weak.log10_p <= INDEPENDENT_LOG10_P:
+    if candidate.verdict == "independent" and weak.log10_p <= INDEPENDENT_LOG10_P:
         reason = f"weak evidence: log10 p {weak.log10_p:.1f} ({weak.rung}), where {DERIVED_LOG10_P:.0f} decides"
         return replace(candidate, verdict="inconclusive", reason=reason)
-    if not whole:
+    if candidate.verdict == "independent" and not searched:
         why = "the scan was told to be quick" if depth == "quick" else "that reads whole layers, which are far away"
         return replace(candidate, reason=f"neurons in another order were not searched for: {why}")
     return candidate
