@@ -89,7 +89,7 @@ def sketch(
     return dump_sketch(made, tool_version=__version__)
 
 
-def build(name: str, *, folder: str | None = None, notify: Notify | None = None) -> Installed:
+def build(name: str, *, folder: str | None = None, deep: bool = False, notify: Notify | None = None) -> Installed:
     """Make the sketch of a reference that the library lists, and keep it in the cache.
 
     Parameters
@@ -100,6 +100,8 @@ def build(name: str, *, folder: str | None = None, notify: Notify | None = None)
         A licensed copy on this machine, whose pinned files are hashed. The reference's repositories on the Hub where
         left out: the official one, and its mirrors where that is closed to us: gated, gone, or not in the cache of a
         machine that is offline.
+    deep : bool
+        Also keep what finds disguised derivatives without their tokens; needs `folder`, for the model is read whole.
     notify : callable, optional
         Told what is about to be read.
 
@@ -116,7 +118,10 @@ def build(name: str, *, folder: str | None = None, notify: Notify | None = None)
     say = notify or (lambda _: None)
     if folder is not None:
         say(f"making the sketch of {name} from {folder}; its weight files are hashed")
-        return install_sketch(reference, build_reference(reference, open_source(folder), tool_version=__version__))
+        data = build_reference(reference, open_source(folder), tool_version=__version__, deep=deep)
+        return install_sketch(reference, data)
+    if deep:
+        raise UsageError(f"{name}: --deep reads the whole model, so it needs a copy on this machine: --from FOLDER")
     if not reference.repos:
         raise UsageError(f"{name}: the library names no repository of it; give a folder with --from")
     closed: TargetError | None = None

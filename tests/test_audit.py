@@ -193,7 +193,7 @@ def test_models_beyond_the_cap_are_unread(tmp_path: Path, base: str, monkeypatch
     for i in range(3):
         write_model(make_model(i + 5), tmp_path / "m" / str(i))
     assert audit(tmp_path / "m", base).exit_code == 0
-    monkeypatch.setattr("auditor.audit.LIMITS", Limits(models=2))
+    monkeypatch.setattr("auditor.model.subjects.LIMITS", Limits(models=2))
     report = audit(tmp_path / "m", base)
     assert report.exit_code == 3
     assert report.coverage.unread[0].code == "limit-exceeded"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def scan(
     target: opt.TargetArgument,
     against: opt.AgainstOption = None,
+    base: opt.BaseOption = None,
     policy: opt.PolicyOption = None,
     profile: opt.ProfileOption = opt.ProfileName.publisher,
     config: opt.ConfigOption = None,
@@ -54,6 +55,7 @@ def scan(
     with errors():
         choices = {
             "against": tuple(against or ()),
+            "base": base,
             "policies": tuple(policy or ()),
             "profile": profile.value,
             "strict": strict,
@@ -89,6 +91,7 @@ def compare(
         str, typer.Argument(metavar="BASE", help="Reference: name, sketch file, or model.", show_default=False)
     ],
     target: opt.TargetArgument,
+    merge_base: opt.BaseOption = None,
     full: opt.FullOption = False,  # noqa: FBT002 (a flag)
     format: opt.FormatOption = opt.Format.text,  # noqa: A002 (the option's name)
     output: opt.OutputOption = None,
@@ -104,6 +107,7 @@ def compare(
     with errors():
         choices = {
             "against": (base,),
+            "base": merge_base,
             "licence": False,
             "digests": "tensors" if full else "known",
             "max_bytes": parse_size(max_bytes),

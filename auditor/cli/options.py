@@ -56,6 +56,14 @@ AgainstOption = Annotated[
         show_default=False,
     ),
 ]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        help="Where TARGET is an adapter: the model to merge it into (nothing is written), and audit the result.",
+        show_default=False,
+    ),
+]
 PolicyOption = Annotated[
     list[str] | None,
     typer.Option(

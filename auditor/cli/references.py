@@ -52,6 +52,10 @@ def build(
         Path | None,
         typer.Option("--from", help="A licensed copy on this machine. Default: its repository.", show_default=False),
     ] = None,
+    deep: Annotated[  # noqa: FBT002 (a flag)
+        bool,
+        typer.Option("--deep", help="With --from: also keep what finds disguised derivatives without their tokens."),
+    ] = False,
 ) -> None:
     """Make the sketch of a reference from its weights, by ranged reads, and keep it in the cache.
 
@@ -61,7 +65,7 @@ def build(
     from auditor.enrolling import build as run
 
     with errors():
-        done = run(name, folder=str(from_) if from_ else None, notify=_notify)
+        done = run(name, folder=str(from_) if from_ else None, deep=deep, notify=_notify)
         _say(done)
 
 

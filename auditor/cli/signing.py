@@ -116,6 +116,7 @@ def attest(
     upstream_identity: opt.UpstreamIdentityOption = None,
     upstream_issuer: opt.UpstreamIssuerOption = None,
     against: opt.AgainstOption = None,
+    base: opt.BaseOption = None,
     policy: opt.PolicyOption = None,
     profile: opt.ProfileOption = opt.ProfileName.publisher,
     config: opt.ConfigOption = None,
@@ -135,6 +136,7 @@ def attest(
 
     chosen = Options(
         against=tuple(against or ()),
+        base=base,
         policies=tuple(policy or ()),
         profile=profile.value,
         strict=strict,

@@ -82,7 +82,7 @@ def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "au
     sampled = len(reference.sample.index)
     first = min(FIRST_LOOK, sampled)
     planned = [Look(blocks, first), Look(blocks, sampled)]
-    if first_layers == "few" or (first_layers == "auto" and not view.on_disk):
+    if blocks and (first_layers == "few" or (first_layers == "auto" and not view.on_disk)):
         layers = tuple(dict.fromkeys(block.layer for block in blocks))
         spread = {layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, FIRST_LAYERS).round().astype(int))}
         planned.insert(0, Look(tuple(block for block in blocks if block.layer in spread), first))

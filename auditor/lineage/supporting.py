@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from auditor.errors import FileError
-from auditor.lineage.reader import mlp_shape
+from auditor.lineage.embeddings import shared_embeddings
+from auditor.lineage.reader import ModelReader, mlp_shape
 from auditor.lineage.sketch import NORM_ROLES, read_norms
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Kind = Literal["known-file", "super-weight", "norm-gains", "tokenizer", "config"]
+Kind = Literal["known-file", "super-weight", "norm-gains", "embeddings", "tokenizer", "config"]
 
 SUPER_WEIGHT_ROWS: Final = 16
 """Rows of `down_proj` read for one coordinate: the row itself and others, to say what is usual in its column."""
@@ -41,7 +42,7 @@ class Evidence:
 
     Attributes
     ----------
-    kind : {"known-file", "super-weight", "norm-gains", "tokenizer", "config"}
+    kind : {"known-file", "super-weight", "norm-gains", "embeddings", "tokenizer", "config"}
     reference : str or None
         Which reference it speaks of; None where it speaks of none.
     text : str
@@ -89,6 +90,8 @@ def supporting_evidence(view: ModelView, reference: Reference, sketch: Sketch | 
     pieces += [super_weight(view, reference, coordinate) for coordinate in reference.super_weights]
     if sketch is not None and sketch.norms:
         pieces.append(norm_gains(view, sketch))
+    if sketch is not None and view.on_disk and (piece := embedding_columns(view, sketch)):
+        pieces.append(piece)
     return tuple(pieces)
 
 
@@ -263,6 +266,32 @@ def norm_gains(view: ModelView, sketch: Sketch) -> Evidence:
         f"norm gains of {len(layers)} layers correlate by {found.correlation:.3f} on average, z {found.z:.1f} against "
         "permutations of the hidden dimension (nominal)",
         found.z,
+    )
+
+
+def embedding_columns(view: ModelView, sketch: Sketch) -> Evidence | None:
+    """Compare the embeddings of tokens of equal number; None where one side has none in the same width.
+
+    Embeddings can be transplanted, so that they agree says nothing of the rest.
+    """
+    tokens = sketch.token_rows()
+    reader = ModelReader(view)
+    try:
+        vocabulary = reader.vocabulary() if reader.shape[1] == sketch.sample.hidden_size else 0
+        same = tokens.ids < vocabulary if tokens is not None else np.zeros(0, dtype=np.bool_)
+        if tokens is None or not same.any():
+            return None
+        found = shared_embeddings(tokens.rows[same], reader.tokens(tokens.ids[same]))
+    except FileError as error:
+        return Evidence(kind="embeddings", reference=sketch.name, text=f"embeddings: not tested: {error.reason}")
+    if found is None:
+        return None
+    return Evidence(
+        kind="embeddings",
+        reference=sketch.name,
+        text=f"embeddings of {found.tokens} tokens have a mean cosine of {found.cosine:.3f}; columns were exchanged",
+        value=found.cosine,
+        log10_p=found.log10_p,
     )
 
 

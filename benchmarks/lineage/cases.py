@@ -10,13 +10,14 @@ import derivations
 import smollm
 from disguises import DISGUISES
 from recipes import RECIPES
+from renumbered import Renumbered
 from targets import Target, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Truth = Literal["derived", "disguised", "not derived", "apart"]
-Change = tuple[int, str, Target]
+Change = tuple[int, str, Target | Renumbered]
 """Number and name of a case, and its target."""
 
 
@@ -42,7 +43,7 @@ class Case:
     family: Literal["tiny", "smollm"]
     truth: Truth
     base: Target
-    target: Target
+    target: Target | Renumbered
     note: str = ""
 
 
@@ -152,6 +153,9 @@ def _disguised(base: str) -> Iterator[Change]:
     for model in ("cpt-50", "cpt-20", "reinit", "vocabulary-replaced", "narrow", "grouped", "dropped", "half"):
         # Grouped and narrowed models are disguised by the same functions, which ask how many heads they have.
         yield 20, f"{model}, everything", Target(model=f"{base}-{model}", steps=(step("everything"),))
+    for model in ("cpt-83", "cpt-50", "cpt-20", "dropped"):
+        known = Renumbered(target=Target(model=f"{base}-{model}", steps=(step("everything"),)))
+        yield 20, f"{model}, everything, with its tokenizer", known
     for model in ("cpt-50", "reinit", "narrow"):
         yield 18, f"{model}, hidden-rotated", Target(model=f"{base}-{model}", steps=(step("hidden-rotated"),))
         yield 15, f"{model}, neurons-permuted", Target(model=f"{base}-{model}", steps=(step("neurons-permuted"),))

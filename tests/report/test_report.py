@@ -16,7 +16,7 @@ from auditor.audit import Options, scan
 from auditor.enrolling import sketch
 from auditor.findings import Finding
 from auditor.lineage import Candidate, LayerMatch, Lineage, Relation
-from auditor.report import RENDERERS, Coverage, Report, Target, exit_code
+from auditor.report import RENDERERS, AdapterSummary, Coverage, MergedInto, Report, Target, exit_code
 from auditor.report.schema import load_schema
 from auditor.sources import FileInfo, Unread
 
@@ -92,12 +92,51 @@ def report(lineage: Lineage, *, findings: tuple[Finding, ...] = (PASS,), unread:
     )
 
 
+ADAPTER = AdapterSummary(
+    file="adapter_model.safetensors",
+    method="LORA",
+    base="meta-llama/Llama-2-7b-hf",
+    base_revision=None,
+    rank=8,
+    alpha=16.0,
+    target_modules=("q_proj", "v_proj"),
+    changed=64,
+    saved=("base_model.model.model.embed_tokens.weight",),
+    problems=(),
+)
+EMBEDDINGS = Candidate(
+    reference="llama-2-7b",
+    model="adapter_model.safetensors",
+    verdict="embeddings-shared",
+    reason="the embeddings of 512 tokens agree (mean cosine 0.998); neurons were not compared: there are none",
+    log10_p=-300.25,
+    cosine=0.998,
+    relation=Relation(kind="embeddings"),
+)
+
+
+def adapting(lineage: Lineage, adapter: AdapterSummary) -> Report:
+    made = report(lineage)
+    return replace(made, target=replace(made.target, adapters=(adapter,)))
+
+
 CASES = {
     "derived": report(Lineage(verdict="derived", best=DERIVED, candidates=(DERIVED, UNTESTED)), findings=(PASS, FAIL)),
     "independent": report(Lineage(verdict="independent", best=INDEPENDENT, candidates=(INDEPENDENT,))),
     "inconclusive": report(
         Lineage(verdict="inconclusive", reason=UNTESTED.reason, best=UNTESTED, candidates=(UNTESTED,)),
         unread=(UNREAD,),
+    ),
+    "adapter": adapting(
+        Lineage(verdict="adapter", reason="it names a base, which its weights do not prove"), replace(ADAPTER, saved=())
+    ),
+    "adapter-embeddings": adapting(
+        Lineage(verdict="embeddings-shared", reason=EMBEDDINGS.reason, best=EMBEDDINGS, candidates=(EMBEDDINGS,)),
+        replace(ADAPTER, problems=("DoRA, which is not merged",)),
+    ),
+    "adapter-merged": adapting(
+        Lineage(verdict="derived", best=DERIVED, candidates=(DERIVED,)),
+        replace(ADAPTER, merged_into=MergedInto(uri="base", revision=None, bytes_read=1_048_576)),
     ),
     "empty": report(Lineage(verdict="inconclusive", reason="nothing to compare")),
 }

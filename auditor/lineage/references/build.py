@@ -35,6 +35,7 @@ def build_reference(
     repo: str | None = None,
     seed: int = 0,
     weights: str | None = None,
+    deep: bool = False,
     hash_all: bool = False,
 ) -> bytes:
     """Make the sketch of a reference.
@@ -52,6 +53,9 @@ def build_reference(
         Of `sample_index`. A sketch that is to be installed has 0.
     weights : str, optional
         Digest of the values of all weights, where the caller computed it. Recorded.
+    deep : bool
+        Also keep second moments, for which the model is read whole: with them disguised derivatives are found where
+        tokens do not help.
     hash_all : bool
         Hash every weight file from its bytes, also where the Hub vouches for it. A Hub that records one digest and
         serves other bytes cannot be told from their ranges; this reads the files whole.
@@ -94,6 +98,7 @@ def build_reference(
             license=reference.license,
             norms=True,
             tokens=True,
+            moments=deep,
             provenance=provenance,
         )
     except FileError as error:
