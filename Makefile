@@ -4,7 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: help demo test test-all test-integration lint types imports docs check bench clean
+.PHONY: help demo test test-all test-integration lint types imports docs check bench battery nulls formats fuzz field clean
+
+SECONDS ?= 60
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -46,6 +48,23 @@ bench: $(STAMP)  ## costs at 7B and 70B shape, from disk and from a Hub, and of 
 	$(BIN)/python benchmarks/scan_7b.py
 	$(BIN)/python benchmarks/hub_7b_70b.py
 	$(BIN)/python benchmarks/attest_4gb.py
+
+battery: $(STAMP)  ## the lineage battery: trains small models (20 minutes on one core), then asks about 400 pairs
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/lineage/run.py
+
+nulls: $(STAMP)  ## null distributions of every test, and the smallest cosine found against bytes read
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/lineage/nulls.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/lineage/power.py
+
+formats: $(STAMP)  ## every checkpoint format, written by the real tools from a real LLM
+	$(BIN)/python benchmarks/formats.py
+
+fuzz: $(STAMP)   ## broken files for every parser, SECONDS of each (default 60): a typed error or the right answer
+	printf '%s\n' torch gguf safetensors index quant adapters vocabulary \
+	  | xargs -P 2 -I{} $(BIN)/python tests/fuzz_targets.py {} --seconds $(SECONDS)
+
+field: $(STAMP)  ## needs the Hub: scan 61 public models against Llama 2, some MB each
+	$(BIN)/python benchmarks/field/run.py
 
 clean:           ## remove what was built and fetched
 	rm -rf $(VENV) .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

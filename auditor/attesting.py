@@ -334,7 +334,9 @@ def _write_all(bundles: Mapping[Path, bytes]) -> None:
 
 def _called(done: Audit, options: Options) -> dict[str, str]:
     """Return the paths on this machine that a report may name, and what to call them elsewhere."""
-    paths = [path for path in (*options.against, options.config) if path is not None and Path(path).exists()]
+    paths = [
+        path for path in (*options.against, options.base, options.config) if path is not None and Path(path).exists()
+    ]
     names = {path: Path(path).resolve().name for path in paths}
     for name in done.reference_digests:  # of several models in one folder: "PATH:FILE"
         path, _, file = name.partition(":")

@@ -14,7 +14,7 @@ from auditor.compliance import Profile, Situation, Statements, check_licence, lo
 from auditor.digests.files import FileDigests, Hashing, digest_files
 from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
-from auditor.errors import FileError, LimitExceeded, OverBudget, UsageError
+from auditor.errors import FileError, OverBudget, UsageError
 from auditor.findings import Finding, file_finding
 from auditor.formats import Checkpoints, Container, open_checkpoints
 from auditor.library import Library, gather
@@ -27,13 +27,14 @@ from auditor.lineage import (
     ModelReader,
     Sketch,
     compare,
+    compare_plain,
     explain_merge,
     judge,
     model_label,
     settle_copies,
 )
-from auditor.model import ModelView, model_views, unplaced_share
-from auditor.report import Coverage, FailOn, Report, Target, exit_code
+from auditor.model import ModelView, Subjects, find_base, find_subjects, told
+from auditor.report import AdapterSummary, Coverage, FailOn, MergedInto, Report, Target, exit_code
 from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, open_source
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Options:
     ----------
     against : tuple of str
         References: names of the library, sketch files, or models. Empty for the whole library.
+    base : str, optional
+        Model that the target's adapters are merged into: a folder, file or repository.
     licence : bool
         Also check the licence that follows.
     policies : tuple of str
@@ -83,6 +86,7 @@ class Options:
     """
 
     against: tuple[str, ...] = ()
+    base: str | None = None
     licence: bool = True
     policies: tuple[str, ...] = ()
     profile: Profile = "publisher"
@@ -177,26 +181,28 @@ def audit(
     statements = _statements(options.config, today)
     names = (target, Path(target).resolve().name)  # what the user calls it: as typed, and the last part of its path
 
+    base_source = MeteredSource(open_source(options.base), max_bytes=options.max_bytes) if options.base else None
+    base = find_base(base_source, open_checkpoints(base_source)) if base_source else None
     checkpoints = open_checkpoints(source)
-    models, unread = _models(source, checkpoints)
+    subjects = find_subjects(source, checkpoints, base=base)
     if options.digests == "tensors":
-        _start_hashing_tensors(hashing, checkpoints, models)
+        _start_hashing_tensors(hashing, checkpoints, subjects.own)
     library = gather(
         source,
-        models,
+        subjects.models,
         options.against,
         build=options.build_references,
         seed=options.sample_seed,
         notify=notify,
     )
-    weights = _weigh(checkpoints, models, unread, library, options)
+    weights = _weigh(checkpoints, subjects, library, options)
     findings, unread, situation = weights.findings, [*weights.unread], None
     if policies:
         check = check_licence(
             source,
             checkpoints.containers,
-            lineage=weights.lineage,
-            has_weights=bool(models),
+            lineage=_of_target(weights.lineage, subjects),
+            has_weights=bool(subjects.own),
             policies=policies,
             profile=options.profile,
             strict=options.strict,
@@ -207,13 +213,19 @@ def audit(
         findings, situation = findings + check.findings, check.situation
         unread += check.unread
     digests = hashing.result()
-    lineage = _settle(weights.lineage, models, digests, library.references, options.against)
+    lineage = _settle(weights.lineage, subjects.own, digests, library.references, options.against)
     unread = list(dict.fromkeys([*unread, *digests.unread]))
     findings = waive(source, findings, statements, names=names, today=today, known=digests.files)
     counted = hashing.source if isinstance(hashing.source, Counting) else None
     report = Report(
         tool_version=__version__,
-        target=Target(uri=source.uri, kind=source.kind, revision=source.revision, files=_files(source, digests)),
+        target=Target(
+            uri=source.uri,
+            kind=source.kind,
+            revision=source.revision,
+            files=_files(source, digests),
+            adapters=_summaries(subjects, base_source),
+        ),
         lineage=lineage,
         findings=tuple(sorted(findings, key=lambda finding: finding.id)),
         coverage=Coverage(
@@ -251,28 +263,27 @@ class _Weights:
     unread: tuple[Unread, ...]
 
 
-def _weigh(
-    checkpoints: Checkpoints,
-    models: list[ModelView],
-    unread: list[Unread],
-    library: Library,
-    options: Options,
-) -> _Weights:
+def _weigh(checkpoints: Checkpoints, subjects: Subjects, library: Library, options: Options) -> _Weights:
+    unread = list(subjects.unread)
     candidates: list[Candidate] = list(library.known)
-    pairs = [] if library.known else list(itertools.product(models, library.references))
-    readers = {model: ModelReader(model) for model in models}
+    pairs = [] if library.known else list(itertools.product(subjects.models, library.references))
+    readers = {model: ModelReader(model) for model in subjects.models if model.gated}
     for model, reference in pairs:
         try:
-            candidate = compare(
-                readers[model],
-                reference,
-                tests=len(pairs),
-                first_layers=options.first_layers,
-                depth=options.depth,
-            )
+            if model in readers:
+                candidate = compare(
+                    readers[model],
+                    reference,
+                    tests=len(pairs),
+                    first_layers=options.first_layers,
+                    depth=options.depth,
+                )
+            else:
+                candidate = compare_plain(model, reference, tests=len(pairs), reason=_incomparable(model, subjects))
             candidates.append(candidate)
         except FileError as error:
             unread.append(Unread.from_error(error))
+            candidates += _what_is_plain(model, reference, tests=len(pairs), error=error)
     candidates = [_with_shares(candidate, candidates, readers, library) for candidate in candidates]
     unread += [
         Unread(path=candidate.model, code=OverBudget.code, reason=candidate.stopped)
@@ -283,13 +294,64 @@ def _weigh(
     lineage = judge(
         tuple(candidates),
         complete=not unread,
-        unplaced=unplaced_share(checkpoints.containers, models),
+        unplaced=subjects.unplaced,
         lacking=library.lacking,
+        obstacles=(
+            *(f"{entry.path}: {entry.reason}" for entry in unread),
+            *subjects.left_out,
+            *(_incomparable(model, subjects) for model in subjects.own if not model.gated),
+        ),
+        adapter="; ".join(map(told, subjects.adapters)) if subjects.alone else None,
     )
     return _Weights(
-        lineage=replace(lineage, supporting=library.supporting(models, lineage)),
+        lineage=replace(lineage, supporting=library.supporting(subjects.models, lineage)),
         findings=(*checkpoints.findings, _finite_values(candidates)),
         unread=tuple(unread),
+    )
+
+
+def _incomparable(model: ModelView, subjects: Subjects) -> str:
+    """Say why the neurons of a model without gated MLP blocks are not compared."""
+    if model in subjects.saved:
+        return "an adapter holds no neurons"
+    return f"the MLPs have no gate ({model.architecture}), and those of every reference have one"
+
+
+def _what_is_plain(model: ModelView, reference: Sketch, *, tests: int, error: FileError) -> list[Candidate]:
+    """Compare what can be read of a model whose neurons cannot, where the budget is not what stops it."""
+    if isinstance(error, OverBudget):
+        return []
+    try:
+        return [compare_plain(model, reference, tests=tests, reason=error.reason)]
+    except FileError:
+        return []
+
+
+def _of_target(lineage: Lineage, subjects: Subjects) -> Lineage:
+    """Return what the weights say of the target itself: that another base is no relative absolves no adapter."""
+    if subjects.merged and lineage.verdict == "independent":
+        return replace(lineage, verdict="adapter")
+    return lineage
+
+
+def _summaries(subjects: Subjects, base: MeteredSource | None) -> tuple[AdapterSummary, ...]:
+    merged = {view.adapter.file for view in subjects.merged}
+    into = MergedInto(uri=base.uri, revision=base.revision, bytes_read=base.bytes_read) if base else None
+    return tuple(
+        AdapterSummary(
+            file=adapter.file,
+            method=adapter.config.method if adapter.config else None,
+            base=adapter.base,
+            base_revision=adapter.config.revision if adapter.config else None,
+            rank=adapter.config.rank if adapter.config else None,
+            alpha=adapter.config.alpha if adapter.config else None,
+            target_modules=adapter.config.target_modules if adapter.config else (),
+            changed=len(adapter.changes),
+            saved=tuple(sorted(entry.name for entry in adapter.full.values()))[: LIMITS.metadata_values],
+            problems=adapter.problems,
+            merged_into=into if adapter.file in merged else None,
+        )
+        for adapter in subjects.adapters
     )
 
 
@@ -310,23 +372,7 @@ def _with_shares(
     return replace(candidate, relation=replace(candidate.relation, shares=shares))
 
 
-def _models(source: Source, checkpoints: Checkpoints) -> tuple[list[ModelView], list[Unread]]:
-    models: list[ModelView] = []
-    unread = list(checkpoints.unread)
-    for container in checkpoints.containers:
-        try:
-            models.extend(model_views(source, container))
-        except FileError as error:
-            unread.append(Unread.from_error(error))
-    for model in models[LIMITS.models :]:
-        path = model.container.files[0]
-        unread.append(
-            Unread.from_error(LimitExceeded(file=path, field="models", actual=len(models), limit=LIMITS.models))
-        )
-    return models[: LIMITS.models], unread
-
-
-def _start_hashing_tensors(hashing: Hashing, checkpoints: Checkpoints, models: list[ModelView]) -> None:
+def _start_hashing_tensors(hashing: Hashing, checkpoints: Checkpoints, models: tuple[ModelView, ...]) -> None:
     try:
         layouts = tensor_layouts(checkpoints.containers, models)
     except FileError:  # of a model whose row order cannot be known; whoever reads its rows says so
@@ -336,7 +382,7 @@ def _start_hashing_tensors(hashing: Hashing, checkpoints: Checkpoints, models: l
 
 def _settle(
     lineage: Lineage,
-    models: list[ModelView],
+    models: tuple[ModelView, ...],
     digests: FileDigests,
     references: tuple[Sketch, ...],
     against: tuple[str, ...],
@@ -358,7 +404,7 @@ def _weights_of(name: str) -> tuple[str, ...]:
         return ()
     source = open_source(name)
     checkpoints = open_checkpoints(source)
-    models, _ = _models(source, checkpoints)
+    models = find_subjects(source, checkpoints).own
     if len(models) != 1:  # a sketch, or several models: none that the name alone stands for
         return ()
     try:

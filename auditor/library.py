@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from auditor.digests.files import digest_files
 from auditor.enrolling import build as make
 from auditor.errors import AuditError, HubUnreachable
-from auditor.lineage import FOUND, Candidate, Sketch
+from auditor.lineage import FOUND, Candidate, Sketch, width_of
 from auditor.lineage.known import load_known
 from auditor.lineage.references import list_references, plan_references
 from auditor.lineage.supporting import (
@@ -21,7 +21,7 @@ from auditor.lineage.supporting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from auditor.enrolling import Notify
     from auditor.lineage import Lineage
@@ -54,7 +54,7 @@ class Library:
     entries: tuple[Reference, ...]
     evidence: tuple[Evidence, ...]
 
-    def supporting(self, models: list[ModelView], lineage: Lineage) -> tuple[Evidence, ...]:
+    def supporting(self, models: Sequence[ModelView], lineage: Lineage) -> tuple[Evidence, ...]:
         """Gather what is shown beside a verdict.
 
         Where the verdict is sure and the target far away, nothing more is read of it.
@@ -76,7 +76,7 @@ class Library:
 
 def gather(
     source: Source,
-    models: list[ModelView],
+    models: Sequence[ModelView],
     against: tuple[str, ...],
     *,
     build: bool,
@@ -89,7 +89,7 @@ def gather(
     ----------
     source : Source
         Of the target.
-    models : list of ModelView
+    models : sequence of ModelView
         In the target.
     against : tuple of str
         References as the user names them; empty for the whole library.
@@ -117,7 +117,7 @@ def gather(
                 rung="digest",
             ),
         )
-    sizes = {size for model in models if (size := shape_of(model)["hidden_size"]) is not None}
+    sizes = hidden_sizes(models)
     plan = plan_references(against, hidden_sizes=sizes, seed=seed)
     problems: dict[str, str] = {}
     if plan.missing and build and decided is None:
@@ -131,6 +131,17 @@ def gather(
         entries=(*(entry for entry in list_references() if entry.name in names), *plan.missing),
         evidence=known_files(matches) + tokenizer_agreement(infos, known),
     )
+
+
+def hidden_sizes(models: Iterable[ModelView]) -> set[int]:
+    """Return the widths in which references are wanted.
+
+    A model without a gate is only held against what is here: no reference is made for its embeddings alone.
+    """
+    sizes = [
+        shape_of(model)["hidden_size"] or width_of(model) for model in models if model.gated or not model.layers("up")
+    ]
+    return {size for size in sizes if size is not None}
 
 
 def decide_by_digests(

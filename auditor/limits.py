@@ -155,6 +155,8 @@ class Limits:
     """Problems listed for one pickle; the rest only repeat."""
 
     # quantised matrices
+    packed_matrices: int = 1 << 17
+    """Quantised matrices of a checkpoint; the largest public ones have 70,000, and each takes some 50 us to check."""
     packed_read: int = 512 * 1024 * 1024
     """Bytes of one tensor fetched for some rows of a matrix; the largest whole one, of 405B at 4 bits, has 436 MB."""
     packed_ranges: int = 65_536

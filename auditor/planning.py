@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from auditor.errors import FileError
 from auditor.formats import open_checkpoints
-from auditor.library import decide_by_digests, files_to_hash
+from auditor.library import decide_by_digests, files_to_hash, hidden_sizes
 from auditor.lineage.known import load_known
 from auditor.lineage.ladder import looks, upper_costs
 from auditor.lineage.references import plan_references
 from auditor.lineage.supporting import shape_of
-from auditor.model import model_views
+from auditor.model import find_base, find_subjects
 from auditor.sources import Counting, MeteredSource, open_source
 
 if TYPE_CHECKING:
@@ -136,17 +136,13 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
     plain = open_source(target)
     source = MeteredSource(plain)
     checkpoints = open_checkpoints(source)
-    models: list[ModelView] = []
-    for container in checkpoints.containers:
-        try:
-            models.extend(model_views(source, container))
-        except FileError:  # the scan itself will say why
-            continue
+    base_source = MeteredSource(open_source(options.base)) if options.base else None
+    base = find_base(base_source, open_checkpoints(base_source)) if base_source else None
+    models = find_subjects(source, checkpoints, base=base).models  # what cannot be read the scan itself will say
     files = plain.files()
     known = load_known()
     decided = decide_by_digests(known, known.match(files), options.against)
-    sizes = {size for model in models if (size := shape_of(model)["hidden_size"]) is not None}
-    references = plan_references(options.against, hidden_sizes=sizes, seed=options.sample_seed)
+    references = plan_references(options.against, hidden_sizes=hidden_sizes(models), seed=options.sample_seed)
     planned = [
         look
         for model in models
@@ -169,6 +165,13 @@ def plan_scan(target: str, options: Options) -> ScanPlan:
 
 
 def _looks(model: ModelView, reference: Sketch, options: Options) -> list[PlannedLook]:
+    try:
+        return _planned(model, reference, options)
+    except FileError:  # the scan itself will say why
+        return []
+
+
+def _planned(model: ModelView, reference: Sketch, options: Options) -> list[PlannedLook]:
     out = []
     before: Look | None = None
     for look in looks(model, reference, first_layers=options.first_layers):

@@ -12,27 +12,38 @@ import argparse
 import json
 import math
 import random
+import re
 import sys
+import tempfile
 import time
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
+import gguf
 import numpy as np
 import quantkit
+import safetensors
 import torchkit
 import torchreference
+from ggufkit import gguf_bytes
+from modelkit import safetensors_bytes
 
 from auditor.errors import FileError
 from auditor.formats import open_checkpoints
 from auditor.formats.dtypes import DTYPES
-from auditor.model import model_views
+from auditor.formats.serialize import serialize
+from auditor.model import canonical_name, model_views
+from auditor.model.adapter import find_adapters
+from auditor.model.merged import merge
+from auditor.model.vocabulary import read_vocabulary
 from auditor.sources import BytesSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
@@ -231,7 +242,248 @@ HARMLESS = {
 """Globals that torch itself takes for data, and that no mutation of the seeds should come near."""
 
 
-TARGETS = {"quant": Target(quant_seeds, fuzz_quant, mutated_quant), "torch": Target(torch_seeds, fuzz_torch)}
+# --- safetensors, held against the library --------------------------------------------------------------
+
+SMALL = serialize(
+    {"a.weight": ("F32", (2, 3), bytes(range(24))), "b": ("BF16", (0, 2), b""), "c": ("U8", (3,), b"abc")},
+    {"format": "pt"},
+)
+
+
+def fuzz_safetensors(data: bytes) -> None:
+    """Assert that what is read is what the library reads."""
+    found = open_checkpoints(BytesSource({"model.safetensors": data}))
+    assert found.containers or found.unread
+    for container in found.containers:
+        theirs = {
+            name: (held["dtype"], tuple(held["shape"]), bytes(held["data"]))
+            for name, held in safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+        }
+        ours = {entry.name: (entry.dtype, entry.shape, data[entry.start : entry.stop]) for entry in container.tensors}
+        assert ours == theirs
+
+
+# --- indices --------------------------------------------------------------------------------------------
+
+SHARDS = {
+    "model-00001-of-00002.safetensors": serialize({"a.weight": ("F32", (2, 3), bytes(range(24)))}),
+    "model-00002-of-00002.safetensors": serialize({"b": ("U8", (3,), b"abc"), "c": ("U8", (1,), b"d")}),
+}
+INDEX = "model.safetensors.index.json"
+_HOLDS = {"a.weight": "model-00001-of-00002.safetensors"} | dict.fromkeys("bc", "model-00002-of-00002.safetensors")
+
+
+def fuzz_index(data: bytes) -> None:
+    """Assert that an index joins its shards just where it maps each of their tensors to the file that holds it."""
+    found = open_checkpoints(BytesSource({INDEX: data, **SHARDS}))
+    if not found.unread:
+        said = json.loads(data)["weight_map"]
+        assert said.items() <= _HOLDS.items()
+        listed = {entry.name for container in found.containers for entry in container.tensors}
+        assert listed == _HOLDS.keys()
+
+
+# --- GGUF, held against gguf's own reader ---------------------------------------------------------------
+
+GGUF_SEEDS = (
+    gguf_bytes(
+        {
+            "blk.0.ffn_gate.weight": (0, (4, 32), bytes(512)),
+            "token_embd.weight": (8, (2, 64), bytes(4 * 34)),
+            "output_norm.weight": (1, (3,), bytes(6)),
+        },
+        {"general.architecture": "llama", "llama.block_count": 1, "general.name": "x"},
+    ),
+    gguf_bytes({"w": (0, (3,), bytes(12))}, {"general.architecture": "llama"}),
+)
+
+
+def fuzz_gguf(data: bytes) -> None:
+    """Assert that what is read is what gguf's own reader reads, where that does not give up."""
+    found = open_checkpoints(BytesSource({"model.gguf": data}))
+    assert found.containers or found.unread
+    if not found.containers:
+        return
+    with tempfile.NamedTemporaryFile(suffix=".gguf") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.write(data)
+        file.flush()
+        try:
+            theirs = gguf.GGUFReader(file.name)
+        except Exception:  # noqa: BLE001 (it wants more than a file must have)
+            return
+        tensors = {
+            held.name: (held.tensor_type.name, tuple(reversed(held.shape.tolist())), held.data_offset, held.n_bytes)
+            for held in theirs.tensors
+        }
+    (container,) = found.containers
+    ours = {
+        entry.name: (entry.dtype, entry.shape, entry.start, entry.stop - entry.start) for entry in container.tensors
+    }
+    assert ours == tensors
+
+
+# --- adapters, merged by hand ---------------------------------------------------------------------------
+
+_BASE = {
+    "model.embed_tokens.weight": (10, 8), "model.layers.0.self_attn.q_proj.weight": (8, 8),
+    "model.layers.0.mlp.gate_proj.weight": (12, 8), "model.layers.0.mlp.up_proj.weight": (12, 8),
+    "model.layers.0.mlp.down_proj.weight": (8, 12),
+}  # fmt: skip
+_CHANGED = ("model.layers.0.mlp.gate_proj", "model.layers.0.self_attn.q_proj")
+_ADAPTER = {
+    "peft_type": "LORA", "base_model_name_or_path": "org/base", "r": 2, "lora_alpha": 6, "use_rslora": False,
+    "fan_in_fan_out": False, "rank_pattern": {}, "alpha_pattern": {"mlp.gate_proj": 3}, "bias": "none",
+    "use_dora": False, "init_lora_weights": True, "target_modules": ["gate_proj", "q_proj"], "modules_to_save": None,
+}  # fmt: skip
+
+
+def _drawn(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return {name: rng.integers(-4, 5, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def adapter_seeds() -> list[bytes]:
+    """Return a base and an adapter, as JSON: the config, and the names and shapes of the halves."""
+    halves = {
+        f"base_model.model.{module}.lora_{side}.weight": shape
+        for module in _CHANGED
+        for side, shape in (("A", (2, 8)), ("B", (_BASE[f"{module}.weight"][0], 2)))
+    }
+    return [json.dumps({"config": _ADAPTER, "halves": halves}).encode()]
+
+
+def mutated_adapter(data: bytes, rng: random.Random) -> bytes:
+    """Change values of the config, and names and shapes of the halves."""
+    found = json.loads(data)
+    config, halves = found["config"], found["halves"]
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        name = rng.choice(list(halves))
+        match rng.randrange(5):
+            case 0:
+                halves[name] = [max(0, size + rng.choice([-1, 0, 1])) for size in halves[name]]
+            case 1:
+                halves[mutated(name.encode(), rng).decode("latin-1")] = halves.pop(name)
+            case 2:
+                halves[name.replace(".lora_A", rng.choice([".lora_B", ".lora_A.default", ""]))] = halves.pop(name)
+            case 3:
+                config.pop(rng.choice(list(config)), None)
+            case _:
+                values: list[object] = [
+                    0,
+                    -1,
+                    1,
+                    2,
+                    4,
+                    2**40,
+                    0.5,
+                    True,
+                    None,
+                    "LORA",
+                    "gate_proj",
+                    [],
+                    {},
+                    {"q_proj": 4},
+                ]
+                config[rng.choice(list(_ADAPTER))] = rng.choice(values)
+        if not halves:
+            break
+    return json.dumps(found).encode()
+
+
+def fuzz_adapters(data: bytes) -> None:
+    """Assert that rows of a merged model are those of `W + scaling * B @ A`, as PEFT defines the scaling."""
+    found = json.loads(data)
+    weights, halves = _drawn(_BASE), _drawn({name: tuple(shape) for name, shape in found["halves"].items()})
+    base = BytesSource({"model.safetensors": safetensors_bytes(weights)})
+    (view,) = model_views(base, open_checkpoints(base).containers[0])
+    files = {
+        "adapter_model.safetensors": safetensors_bytes(halves),
+        "adapter_config.json": json.dumps(found["config"]).encode(),
+    }
+    source = BytesSource(files)
+    adapters, _ = find_adapters(source, open_checkpoints(source).containers)
+    for adapter in adapters:
+        try:
+            merged = merge(view, adapter, source)
+        except FileError:
+            continue
+        for name, w in weights.items():
+            canonical = canonical_name(name)
+            assert canonical is not None
+            expected = w + _change(name.removesuffix(".weight"), halves, found["config"])
+            try:
+                ours = merged.rows(canonical.layer, canonical.role, np.arange(len(w)))
+            except FileError:
+                continue
+            whole = [held for kept, held in halves.items() if "lora_" not in kept and kept.endswith(name)]
+            if not whole:
+                assert np.allclose(ours, expected, rtol=1e-4, atol=1e-3), name
+
+
+def _change(module: str, halves: Mapping[str, np.ndarray], config: dict[str, Any]) -> np.ndarray | float:
+    sides = {}
+    for name, held in halves.items():
+        at, _, rest = name.removeprefix("base_model.model.").partition(".lora_")
+        if at == module:
+            sides[rest[0]] = held
+    if sides.keys() != {"A", "B"}:
+        return 0.0
+
+    def pattern(key: str, default: float) -> float:
+        found = config.get(key) or {}
+        fits = (value for end, value in found.items() if re.match(rf"(.*\.)?({end})$", module))
+        return float(next(fits, default))
+
+    rank = pattern("rank_pattern", config["r"])
+    scaling = pattern("alpha_pattern", config["lora_alpha"]) / (rank**0.5 if config.get("use_rslora") else rank)
+    return np.asarray(scaling * sides["B"] @ sides["A"])
+
+
+# --- vocabularies ---------------------------------------------------------------------------------------
+
+
+def _piece(text: bytes) -> bytes:
+    inner = b"\x0a" + bytes([len(text)]) + text + b"\x15\0\0\0\0"
+    return b"\x0a" + bytes([len(inner)]) + inner
+
+
+_TOKENIZERS = {
+    b"j": ("tokenizer.json", b'{"model": {"type": "BPE", "vocab": {"a": 0, "\\u0120b": 1, "c": 7}, "merges": []}}'),
+    b"u": ("tokenizer.json", b'{"model": {"type": "Unigram", "vocab": [["a", -1.5], ["b", 0.0]]}}'),
+    b"v": ("vocab.json", b'{"a": 0, "b": 1, "\\u0120c": 2}'),
+    b"s": ("tokenizer.model", _piece(b"<unk>") + _piece(b"a") + _piece("\u2581b".encode()) + b"\x12\x02\x08\x01"),
+}
+"""By the first byte of an input, which says whose file the rest is."""
+
+
+def fuzz_vocabulary(data: bytes) -> None:
+    """Assert that rows are numbers of the file's own, and that two readings are one; nothing is ever raised."""
+    name, _ = _TOKENIZERS.get(data[:1], _TOKENIZERS[b"j"])
+    files = {name: data[1:], "model.safetensors": SMALL}
+    source = BytesSource(files)
+    container = open_checkpoints(BytesSource({"model.safetensors": SMALL})).containers[0]
+    found = read_vocabulary(source, container)
+    assert all(type(text) is str and type(row) is int and row >= 0 for text, row in found.items())
+    if not found or name == "tokenizer.model":
+        assert len(found) <= len(data) // 2 + 1
+        return
+    said = json.loads(data[1:])
+    said = said["model"]["vocab"] if name == "tokenizer.json" else said
+    pairs = said.items() if isinstance(said, dict) else ((entry[0], row) for row, entry in enumerate(said) if entry)
+    rows = {(text.replace("\u0120", "\u2581"), row) for text, row in pairs if isinstance(text, str)}
+    assert found.items() <= rows
+
+
+TARGETS = {
+    "torch": Target(torch_seeds, fuzz_torch),
+    "gguf": Target(lambda: GGUF_SEEDS, fuzz_gguf),
+    "safetensors": Target(lambda: [SMALL], fuzz_safetensors),
+    "index": Target(lambda: [json.dumps({"metadata": {}, "weight_map": _HOLDS}).encode()], fuzz_index),
+    "quant": Target(quant_seeds, fuzz_quant, mutated_quant),
+    "adapters": Target(adapter_seeds, fuzz_adapters, mutated_adapter),
+    "vocabulary": Target(lambda: [mark + held for mark, (_, held) in _TOKENIZERS.items()], fuzz_vocabulary),
+}
 
 
 def run(name: str, *, seconds: float, seed: int) -> int:

@@ -11,6 +11,7 @@ from deskkit import CARD, Desk
 from modelkit import drifted, make_model, safetensors_bytes, write_model
 
 from auditor.audit import Options, audit, scan
+from auditor.enrolling import sketch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +52,13 @@ def write_adapter(folder: Path, tensors: Model = LORA, **config: Any) -> Path:  
 
 @pytest.fixture(scope="module")
 def against(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_model(BASE, tmp_path_factory.mktemp("reference") / "model"))
+    path = tmp_path_factory.mktemp("reference") / "base.sketch"
+    path.write_bytes(sketch(str(write_model(BASE, path.parent / "model")), name="base"))
+    return str(path)
 
 
 def held(target: Path, against: str, **options: Any) -> Report:  # noqa: ANN401 (any option)
-    return scan(str(target), Options(against=(against,), licence=False, **options))
+    return scan(str(target), Options(against=(against,), licence=False, depth="quick", **options))
 
 
 def test_an_adapter_alone_says_whose_it_claims_to_be_and_proves_nothing(tmp_path: Path, against: str) -> None:
@@ -193,12 +196,11 @@ def test_at_the_command_line(desk: Desk) -> None:
     assert [look["rung"] for look in plan["looks"]][:1] == ["aligned-neurons"]
 
 
-def test_a_claimed_base_is_a_claim_and_another_base_absolves_nobody(tmp_path: Path) -> None:
+def test_a_claimed_base_is_a_claim_and_another_base_absolves_nobody(tmp_path: Path, against: str) -> None:
     target = write_adapter(tmp_path / "a", base_model_name_or_path="meta-llama/Llama-2-7b-hf")
     independent = str(write_model(OTHER, tmp_path / "other"))
-    reference = str(write_model(BASE, tmp_path / "reference"))
     for base in (None, independent):
-        found = audit(str(target), Options(against=(reference,), base=base))
+        found = audit(str(target), Options(against=(against,), base=base, depth="quick"))
         assert found.situation is not None
         assert found.situation.derivation.name == "CLAIMED"
         assert found.situation.adapter_only

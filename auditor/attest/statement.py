@@ -38,6 +38,7 @@ EXTENSION = "auditor_v1"
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _HEX = frozenset("0123456789abcdef")
+_OPEN = frozenset({"inconclusive", "adapter"})  # verdicts that leave open where the weights come from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ def passed(report: Report) -> bool:
         finding.status != "unknown" and (finding.status != "fail" or finding.waived_until)
         for finding in report.findings
     )
-    return report.coverage.complete and report.lineage.verdict != "inconclusive" and settled and report.exit_code == 0
+    return report.coverage.complete and report.lineage.verdict not in _OPEN and settled and report.exit_code == 0
 
 
 def resource_uri(target: Target | Source, name: str) -> str:

@@ -108,7 +108,7 @@ def _excluded(policy: Policy, lineage: Lineage) -> str | None:
     independent = [c for c in held if c.verdict == "independent"]
     weak = any(c.verdict == "inconclusive" and c.log10_p is not None for c in held)
     untested = {c.model for c in lineage.candidates} - {c.model for c in independent}
-    if not independent or weak or untested or lineage.verdict == "inconclusive":
+    if not independent or weak or untested or lineage.verdict in {"inconclusive", "adapter"}:
         return None
     return independent[0].reference
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auditor.lineage.ladder import Depth, FirstLayers, compare, model_label
 from auditor.lineage.merging import explain_merge
+from auditor.lineage.plain import compare_plain, width_of
 from auditor.lineage.reader import ModelReader
 from auditor.lineage.references import list_references, resolve_references
 from auditor.lineage.sketch import Sketch, dump_sketch, sketch_model
@@ -20,6 +21,7 @@ __all__ = [
     "Relation",
     "Sketch",
     "compare",
+    "compare_plain",
     "dump_sketch",
     "explain_merge",
     "judge",
@@ -28,4 +30,5 @@ __all__ = [
     "resolve_references",
     "settle_copies",
     "sketch_model",
+    "width_of",
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ChangeKind = Literal["none", "low-rank", "quantised", "pruned", "dense"]
 
-_ROUNDING = 2.0**-9
+_ROUNDING = 2.0**-8
 """Largest relative error of rounding to bfloat16: below it nothing need have changed."""
 
 _PRUNED = 0.2  # share of values set to zero from which on that is the change; formats of 4 bits and more make fewer

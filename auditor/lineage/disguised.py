@@ -6,17 +6,18 @@ tested, or by sums over neurons that do not depend on their order. Searches (run
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from auditor.lineage.aligned import aligned_neurons, combine_layers
-from auditor.lineage.frames import PLAIN, Frame, matched_frame, moment_frame, plain_frame
-from auditor.lineage.moments import moments_of
+from auditor.lineage.frames import PLAIN, Frame, matched_frame, plain_frame
+from auditor.lineage.layermap import moment_frame
+from auditor.lineage.measuring import moments_of
 from auditor.lineage.sample import NeuronSample
 from auditor.lineage.searched import search
-from auditor.lineage.stats import bonferroni, log10_fixed_point_tail
+from auditor.lineage.stats import log10_fixed_point_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from auditor.lineage.aligned import AlignedNeurons
     from auditor.lineage.frames import FrameName
+    from auditor.lineage.layermap import MomentFrame
     from auditor.lineage.reader import ModelReader
     from auditor.lineage.sketch import Sketch
     from auditor.model import Block
@@ -81,7 +83,7 @@ class Try:
     cosine: NDArray[np.float64]
 
 
-def in_order(reference: Sketch, reader: ModelReader, blocks: tuple[Block, ...]) -> Iterator[Try]:
+def in_order(reference: Sketch, reader: ModelReader, blocks: tuple[Block, ...], *, whole: bool) -> Iterator[Try]:
     """Try rung 2: neurons in order, in every frame that both sides can give.
 
     Parameters
@@ -91,6 +93,8 @@ def in_order(reference: Sketch, reader: ModelReader, blocks: tuple[Block, ...]) 
         Of the target.
     blocks : tuple of Block
         Of the target, those that have the sampled neurons.
+    whole : bool
+        Whole layers may be read, as moments want.
 
     Raises
     ------
@@ -107,9 +111,8 @@ def in_order(reference: Sketch, reader: ModelReader, blocks: tuple[Block, ...]) 
     if anchors is not None:
         tested = slice(1, None, 2)
         yield _in_frame(anchors, known.take(tested), target.take(tested))
-    turned = moments_frame(reference, reader)
-    if turned is not None:
-        yield _best(_in_frame(turned, known, target), _in_frame(turned.mirrored(), known, target))
+    if whole and (turned := moments_frame(reference, reader)):
+        yield _in_frame(turned.frame, known, target)
 
 
 def searches(reference: Sketch, reader: ModelReader) -> Iterator[Try]:
@@ -131,12 +134,7 @@ def searches(reference: Sketch, reader: ModelReader) -> Iterator[Try]:
         yield _searched(frame, queries, reader)
     turned = moments_frame(reference, reader)
     if turned is not None:
-        moments = reference.moments_of_model()
-        fitted = moments.layers if moments else ()
-        yield _best(
-            _searched(turned, queries, reader, fitted=fitted),
-            _searched(turned.mirrored(), queries, reader, fitted=fitted),
-        )
+        yield _searched(turned.frame, queries, reader, fitted=turned.layers)
 
 
 def token_frames(reference: Sketch, reader: ModelReader) -> Iterator[Frame]:
@@ -158,15 +156,13 @@ def token_frames(reference: Sketch, reader: ModelReader) -> Iterator[Frame]:
             yield frame
 
 
-def moments_frame(reference: Sketch, reader: ModelReader) -> Frame | None:
-    """Fit a frame to second moments; None where either side is not here whole, or layers do not correspond."""
+def moments_frame(reference: Sketch, reader: ModelReader) -> MomentFrame | None:
+    """Fit a frame to the moments of both models; None where either side is not here whole."""
     ours = reference.moments_of_model()
-    if ours is None or not reader.view.on_disk or reader.layers != reference.sample.layers:
+    if ours is None or not reader.view.on_disk:
         return None
-    theirs = moments_of(reader)
-    a, b = ours.pairs(theirs, {layer: layer for layer in ours.layers})
-    k = a.shape[1]
-    return moment_frame(ours.basis[:, :k], a, theirs.basis[:, :k], b)
+    numbers = reference.sample.layers
+    return moment_frame(ours, moments_of(reader, every=reader.layers != numbers), numbers)
 
 
 def _anchor_frame(known: NeuronSample, target: NeuronSample) -> Frame | None:
@@ -206,18 +202,15 @@ def _in_frame(frame: Frame, known: NeuronSample, target: NeuronSample) -> Try:
     )
 
 
-def _best(one: Try, other: Try) -> Try:
-    """Take the better of two tries, which makes its p-value twice as large."""
-    chosen = one if one.log10_p <= other.log10_p else other
-    return replace(chosen, log10_p=bonferroni(chosen.log10_p, 2), best_log10_p=bonferroni(chosen.best_log10_p, 2))
-
-
-def _searched(frame: Frame, queries: NeuronSample, reader: ModelReader, *, fitted: tuple[int, ...] = ()) -> Try:
+def _searched(
+    frame: Frame, queries: NeuronSample, reader: ModelReader, *, fitted: tuple[tuple[int, int], ...] = ()
+) -> Try:
     """Search the layers of the target for neurons of every reference layer but those that the frame was fitted on."""
-    keep = [r for r, layer in enumerate(queries.layers) if layer not in fitted] or list(range(len(queries.layers)))
+    ours, theirs = {a for a, _ in fitted}, {b for _, b in fitted}
+    keep = [r for r, layer in enumerate(queries.layers) if layer not in ours] or list(range(len(queries.layers)))
     gate, up = frame.of_reference(queries.gate[keep]), frame.of_reference(queries.up[keep])
     numbers = tuple(queries.layers[r] for r in keep)
-    targets = _layers_within(reader, gate.shape, fitted)
+    targets = _layers_within(reader, gate.shape, theirs)
     found = []
     for layer in targets:
         target_gate, target_up = reader.neurons(layer)
@@ -246,7 +239,7 @@ def _searched(frame: Frame, queries: NeuronSample, reader: ModelReader, *, fitte
     )
 
 
-def _layers_within(reader: ModelReader, queries: tuple[int, ...], fitted: tuple[int, ...]) -> tuple[int, ...]:
+def _layers_within(reader: ModelReader, queries: tuple[int, ...], fitted: set[int]) -> tuple[int, ...]:
     """Choose target layers to search, spread over the model: as many as the work allows, at least two."""
     layers = [layer for layer in reader.layers if layer not in fitted] or list(reader.layers)
     neurons = sum(reader.view.tensor(b.layer, b.role("gate")).shape[0] for b in reader.blocks if b.layer == layers[0])

@@ -69,8 +69,9 @@ class Look(NamedTuple):
 
     def cost(self, view: ModelView) -> tuple[int, int]:
         """Return (ranges, bytes) to read for this look alone."""
-        entries = [view.tensor(b.layer, b.role(kind)) for b in self.blocks for kind in ("gate", "up")]
-        return len(entries), sum((e.stop - e.start) // max(1, e.shape[0]) * self.neurons for e in entries)
+        kinds: tuple[Kind, ...] = ("gate", "up")
+        places = [(block.layer, block.role(kind)) for block in self.blocks for kind in kinds]
+        return view.cost(places, np.arange(self.neurons))  # neurons that are sampled lie side by side
 
 
 def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "auto") -> tuple[Look, ...]:
@@ -261,7 +262,9 @@ def _disguised(
     """Climb rungs 2 and 3 until one decides. What they find, and that they were climbed, is kept."""
     blocks = reader.blocks_with(int(reference.sample.index[-1]))
     whole = depth != "quick" and reader.view.on_disk
-    tries = itertools.chain(in_order(reference, reader, blocks), searches(reference, reader) if whole else ())
+    tries = itertools.chain(
+        in_order(reference, reader, blocks, whole=whole), searches(reference, reader) if whole else ()
+    )
     climb = _climb(tries, corrections=corrections, ordered=candidate.reason != _SORTED)
     rungs = candidate.rungs + climb.rungs
     if climb.found is not None:
@@ -278,6 +281,8 @@ def _nothing_found(candidate: Candidate, climb: _Climb, *, searched: bool, depth
     if candidate.rung is None:  # rows could not be compared as they are, but in a frame they could
         if not climb.decidable:
             return replace(candidate, reason=f"{candidate.reason}; too few to be found in another order")
+        if not searched:
+            return replace(candidate, reason=f"{candidate.reason}, and neurons in another order were not searched for")
         candidate = replace(
             candidate, verdict="independent", reason=None, rung=climb.rungs[-1].rung, log10_p=weak.log10_p
         )

@@ -1,4 +1,9 @@
-"""How the neurons of a model are spread over the hidden space, layer by layer, whatever their order and scale."""
+"""What the weights of a model say of its hidden space, whatever the order, sign and scale of neurons, heads and tokens.
+
+A function-preserving rewrite of a Llama turns the hidden space by Q, and permutes, scales and turns within it what
+stands between two matrices. Sums over the things permuted, of products in which the scales cancel, keep nothing but
+the turn: a matrix A becomes Q^T A Q.
+"""
 
 from __future__ import annotations
 
@@ -7,124 +12,180 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from auditor.lineage.alignment import Invariants
 
-    from auditor.lineage.reader import ModelReader
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     Units = NDArray[np.float32]
 
 MOMENT_DIRECTIONS: Final = 256
-"""Leading directions in which moments are kept: all of a small model; at width 4096, a deep sketch of some 25 MB."""
+"""Leading directions in which moments are kept: all of a small model; at width 4096, a deep sketch of some 20 MB."""
 
-MOMENT_LAYERS: Final = 16
-"""Layers of which moments are taken, spread over the model: enough to fix a rotation, and a share of a large model."""
+MOMENT_LAYERS: Final = 8
+"""Layers that a frame is fitted to, spread over the model: enough to fix a rotation, and a share of a large model."""
 
-KINDS: Final[tuple[str, ...]] = ("gate", "up", "down")
+NEURON_KINDS: Final = 3
+"""Kinds of symmetric matrices of a layer: gate, up, down. The first of the general ones is of neurons, too."""
 
-_EXACT_WIDTH = 1536  # up to here the pooled moment is made and decomposed whole
-_PASSES = 3
-_POOLED_LAYERS = 4  # of a wider model, for the leading directions alone
+_PARTS: Final[tuple[str, ...]] = (
+    "basis", "strength", "symmetric", "general", "means", "vocabulary", "token", "vocabulary_means",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Second moments of unit vectors, in the leading directions of all of them together.
+    """Invariants of a model by layer, in the leading directions of its neurons.
+
+    What a model does not have, or has in another shape, is all zero.
 
     Attributes
     ----------
     layers : tuple of int, length L
     basis : ndarray of float32, shape (d, k)
         Orthonormal columns, strongest first.
-    matrices : ndarray of float32, shape (L, 3, k, k)
-        Mean of y y^T over a layer's rows of gate, rows of up, columns of down, y being their coordinates.
+    strength : ndarray of float32, shape (k,)
+        Second moment of all neurons along each.
+    symmetric : ndarray of float32, shape (L, 3, k, k)
+        Mean of y y^T over a layer's rows of gate, rows of up, columns of down, y being their unit coordinates.
+    general : ndarray of float32, shape (L, 3, k, k)
+        Mean of u d^T over a layer's neurons, u and d being unit row of up and unit column of down: neither a sign
+        nor a scale that is moved between the two changes it. Sum of v o^T over the heads, and of q k^T: what a head
+        reads and writes does not change when v and o, or rotary pairs of q and k, are turned and scaled.
+    means : ndarray of float32, shape (L, k)
+        Of the unit rows of gate.
+    vocabulary : ndarray of float32, shape (2, k, k)
+        Mean of e e^T over the tokens' unit embeddings; of h h^T over the unit rows of the head, final gain folded in.
+    token : ndarray of float32, shape (k, k)
+        Mean of e h^T over the tokens.
+    vocabulary_means : ndarray of float32, shape (2, k)
+        Of e and of h.
     """
 
     layers: tuple[int, ...]
     basis: Units
-    matrices: Units
+    strength: Units
+    symmetric: Units
+    general: Units
+    means: Units
+    vocabulary: Units
+    token: Units
+    vocabulary_means: Units
 
-    def pairs(self, other: Moments, layer_map: dict[int, int]) -> tuple[Units, Units]:
-        """Return moments that belong together, both (a, k, k): of our layers, and of those of `other` they map to."""
-        k = min(self.basis.shape[1], other.basis.shape[1])
-        ours, theirs = [], []
-        for layer, match in layer_map.items():
-            ours.append(self.matrices[self.layers.index(layer), :, :k, :k])
-            theirs.append(other.matrices[other.layers.index(match), :, :k, :k])
-        return np.concatenate(ours), np.concatenate(theirs)
+    def invariants(self, layers: Sequence[int], *, fitted: Sequence[bool], directions: int) -> Invariants:
+        """Return the invariants of some layers, in order, and of the vocabulary, whitened.
+
+        Parameters
+        ----------
+        layers : sequence of int
+        fitted : sequence of bool
+            Of each, whether its neurons count, or its attention alone.
+        directions : int
+            How many of the leading ones.
+        """
+        at = [self.layers.index(layer) for layer in layers]
+        k = directions
+        counts = np.asarray(fitted, dtype=np.float32)
+        general = self.general[at, :, :k, :k]
+        general[:, 0] *= counts[:, None, None]
+        return Invariants(
+            symmetric=_rows(self.symmetric[at, :, :k, :k] * counts[:, None, None, None], self.vocabulary[:, :k, :k]),
+            general=_rows(general, self.token[None, :k, :k]),
+            vectors=np.concatenate([self.means[at, :k] * counts[:, None], self.vocabulary_means[:, :k]]),
+        ).whitened(self.strength[:k])
+
+    def pooled(self, layers: Sequence[int], *, directions: int) -> Invariants:
+        """Return invariants in which layers have no numbers: of each kind the mean over them, and the vocabulary."""
+        each = self.invariants(layers, fitted=[True] * len(layers), directions=directions)
+        k = directions
+        flat = Invariants(
+            symmetric=np.concatenate(
+                [each.symmetric[:-2].reshape(len(layers), -1, k, k).mean(axis=0), each.symmetric[-2:]]
+            ),
+            general=np.concatenate([each.general[:-1].reshape(len(layers), -1, k, k).mean(axis=0), each.general[-1:]]),
+            vectors=np.concatenate([each.vectors[:-2].mean(axis=0, keepdims=True), each.vectors[-2:]]),
+        )
+        return flat.whitened(np.ones(k, dtype=np.float32))
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """Return what a sketch stores: matrices as float16, after scaling to a root mean square of one."""
+        out: dict[str, NDArray[np.generic]] = {"moments.layers": np.array(self.layers, dtype="<i4")}
+        for name in _PARTS:
+            values = getattr(self, name)
+            if name == "strength":
+                out[f"moments.{name}"] = values.astype("<f4")
+                continue
+            axes = tuple(range(values.ndim - (1 if name.endswith("means") else 2), values.ndim))
+            size = np.sqrt((values.astype(np.float64) ** 2).mean(axis=axes, keepdims=True))
+            scaled = values / np.where(size > 0.0, size, 1.0)
+            out[f"moments.{name}"] = np.clip(scaled, -60_000.0, 60_000.0).astype("<f2")
+        return out
 
 
-def moment_layers(layers: tuple[int, ...]) -> tuple[int, ...]:
-    """Choose the layers whose moments are taken: every other one at most, so that the rest is left to be tested."""
-    few = layers[:: 2 if len(layers) > 1 else 1]
-    return tuple(few[i] for i in np.unique(np.linspace(0, len(few) - 1, MOMENT_LAYERS).round().astype(int)))
-
-
-def moments_of(reader: ModelReader) -> Moments:
-    """Return the moments of a model, taken once.
-
-    Raises
-    ------
-    FileError
-        When a matrix cannot be read or decoded.
-    """
-    if reader.moments is None:
-        reader.moments = second_moments(reader, moment_layers(reader.layers))
-    return reader.moments
-
-
-def second_moments(reader: ModelReader, layers: tuple[int, ...]) -> Moments:
-    """Take the moments of some layers of a model; each matrix is read in blocks, some twice or more.
+def moments_from(arrays: Mapping[str, NDArray[np.float32]], *, hidden: int, sampled: tuple[int, ...]) -> Moments | None:
+    """Read what `Moments.tensors` stored; None where there is nothing.
 
     Parameters
     ----------
-    reader : ModelReader
-    layers : tuple of int
+    arrays : mapping of str to ndarray
+        Tensors of a sketch by name.
+    hidden : int
+        Width of the reference.
+    sampled : tuple of int
+        Layers that the sketch has.
 
     Raises
     ------
-    FileError
-        When a matrix cannot be read or decoded.
+    KeyError, ValueError
+        When some are missing, or shapes or values cannot be.
     """
-    width = reader.shape[1]
-    k = min(MOMENT_DIRECTIONS, width)
-    basis = _leading(reader, layers, width, k)
-    matrices = np.zeros((len(layers), len(KINDS), k, k), dtype=np.float32)
-    for i, layer in enumerate(layers):
-        for j, kind in enumerate(KINDS):
-            count = 0
-            for units, usable in reader.matrix(layer, kind):
-                y = units @ basis
-                matrices[i, j] += y.T @ y
-                count += int(usable.sum())
-            matrices[i, j] /= max(1, count)
-    return Moments(layers=layers, basis=basis, matrices=matrices)
+    if "moments.layers" not in arrays:
+        return None
+    layers = tuple(int(layer) for layer in arrays["moments.layers"])
+    parts = {name: np.asarray(arrays[f"moments.{name}"], dtype=np.float32) for name in _PARTS}
+    k, count = parts["strength"].size, len(layers)
+    shapes = {
+        "basis": (hidden, k),
+        "strength": (k,),
+        "symmetric": (count, 3, k, k),
+        "general": (count, 3, k, k),
+        "means": (count, k),
+        "vocabulary": (2, k, k),
+        "token": (k, k),
+        "vocabulary_means": (2, k),
+    }
+    if not 0 < k <= min(hidden, MOMENT_DIRECTIONS) or not 0 < count == len(set(layers)) or not {*layers} <= {*sampled}:
+        raise ValueError("moments: unknown layers or too many directions")
+    for name, shape in shapes.items():
+        if parts[name].shape != shape or not np.isfinite(parts[name]).all():
+            raise ValueError(f"moments: {name} of another shape, or not finite")
+    basis = parts.pop("basis") / np.float32(np.sqrt(hidden))
+    return Moments(layers=layers, basis=basis, **parts)
 
 
-def _leading(reader: ModelReader, layers: tuple[int, ...], width: int, k: int) -> Units:
-    """Leading eigenvectors of the pooled moment, shape (width, k): exact, or by subspace iteration in a wide model.
+def fitted_layers(layers: tuple[int, ...]) -> tuple[int, ...]:
+    """Choose the layers whose neurons a frame is fitted to: every other one at most; the rest is left to be tested.
 
-    The start of the iteration is drawn by a fixed seed; N. Halko, P. G. Martinsson, J. A. Tropp, *SIAM Review* 53,
-    2011, for how near a few passes come.
+    Examples
+    --------
+    >>> fitted_layers((0, 1, 2, 3, 4))
+    (0, 2, 4)
     """
-    if width <= _EXACT_WIDTH:
-        pooled = np.zeros((width, width), dtype=np.float64)
-        for layer in layers:
-            for kind in KINDS:
-                total, count = np.zeros((width, width), dtype=np.float32), 0
-                for units, usable in reader.matrix(layer, kind):
-                    total += units.T @ units
-                    count += int(usable.sum())
-                pooled += total / max(1, count)
-        return np.ascontiguousarray(np.linalg.eigh(pooled)[1][:, ::-1][:, :k], dtype=np.float32)
-    few = [layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, _POOLED_LAYERS).round().astype(int))]
-    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((width, k + k // 4)))[0].astype(np.float32)
-    for _ in range(_PASSES):
-        image = np.zeros_like(basis)
-        for layer in few:
-            for kind in ("gate", "up"):
-                for units, _ in reader.matrix(layer, kind):
-                    image += units.T @ (units @ basis)
-        basis, within = np.linalg.qr(image)
-    strongest = np.linalg.svd(within)[0][:, :k]
-    return np.ascontiguousarray(basis @ strongest, dtype=np.float32)
+    return spread(layers[:: 2 if len(layers) > 1 else 1], MOMENT_LAYERS)
+
+
+def spread(layers: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Choose at most `count` layers, first and last among them.
+
+    Examples
+    --------
+    >>> spread((0, 1, 2, 3, 4), 3)
+    (0, 2, 4)
+    """
+    return tuple(layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, count).round().astype(int)))
+
+
+def _rows(by_layer: Units, more: Units) -> Units:
+    return np.concatenate([by_layer.reshape(-1, *by_layer.shape[2:]), more])

@@ -19,7 +19,8 @@ from auditor.errors import BadReference, FileError, LimitExceeded
 from auditor.formats import dtype_of, safetensors, strictjson
 from auditor.formats.serialize import serialize
 from auditor.limits import LIMITS
-from auditor.lineage.moments import KINDS, MOMENT_DIRECTIONS, Moments, moments_of
+from auditor.lineage.measuring import moments_of
+from auditor.lineage.moments import Moments, moments_from
 from auditor.lineage.reader import ModelReader
 from auditor.lineage.sample import NeuronSample, sample_index
 from auditor.lineage.stats import log_length, unit_rows
@@ -299,10 +300,7 @@ def dump_sketch(sketch: Sketch, *, tool_version: str) -> bytes:
         tensors["tokens.ids"] = np.asarray(sketch.tokens.ids, dtype="<i4")
         tensors["tokens.rows"] = (units * np.sqrt(sample.hidden_size)).astype("<f2")
     if sketch.moments is not None:
-        tensors["moments.layers"] = np.array(sketch.moments.layers, dtype="<i4")
-        tensors["moments.basis"] = (sketch.moments.basis * np.sqrt(sample.hidden_size)).astype("<f2")
-        upper = np.triu_indices(sketch.moments.basis.shape[1])
-        tensors["moments.upper"] = sketch.moments.matrices[..., upper[0], upper[1]].astype("<f4")
+        tensors |= sketch.moments.tensors()
     metadata = {
         "format": SKETCH_FORMAT,
         "version": SKETCH_VERSION,
@@ -398,7 +396,7 @@ def _from_container(blob: Blob, container: Container) -> Sketch:
         provenance=_provenance(metadata, blob.path),
         tool_version=str(metadata["tool_version"]) if "tool_version" in metadata else None,
         tokens=_tokens(arrays, hidden, metadata, blob.path),
-        moments=_moments(arrays, hidden, sample.layers),
+        moments=moments_from(arrays, hidden=hidden, sampled=sample.layers),
     )
 
 
@@ -416,23 +414,6 @@ def _tokens(
     names = tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
     _check(len(names) in {0, ids.size}, "tokens: texts that are none")
     return TokenRows(ids=ids.astype(np.intp), rows=rows, texts=names)
-
-
-def _moments(arrays: Mapping[str, NDArray[np.float32]], hidden: int, sampled: tuple[int, ...]) -> Moments | None:
-    if "moments.layers" not in arrays:
-        return None
-    layers, basis, upper = arrays["moments.layers"], arrays["moments.basis"], arrays["moments.upper"]
-    k = basis.shape[1] if basis.ndim == 2 else 0
-    _check(0 < k <= min(hidden, MOMENT_DIRECTIONS) and basis.shape == (hidden, k), "moments: shapes disagree")
-    _check(upper.shape == (layers.size, len(KINDS), k * (k + 1) // 2), "moments: shapes disagree")
-    numbers = tuple(int(layer) for layer in layers)
-    _check(0 < len(numbers) == len(set(numbers)) and set(numbers) <= set(sampled), "moments: unknown layers")
-    _check(bool(np.isfinite(basis).all() and np.isfinite(upper).all()), "moments that are not finite")
-    matrices = np.zeros((layers.size, len(KINDS), k, k), dtype=np.float32)
-    i, j = np.triu_indices(k)
-    matrices[..., i, j] = upper
-    matrices[..., j, i] = upper
-    return Moments(layers=numbers, basis=(basis / np.sqrt(hidden)).astype(np.float32), matrices=matrices)
 
 
 def _rows(directions: NDArray[np.float32], log_length: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -176,9 +176,10 @@ class Lineage:
 
     Attributes
     ----------
-    verdict : {"identical", "derived", "embeddings-shared", "independent", "inconclusive"}
+    verdict : {"identical", "derived", "embeddings-shared", "adapter", "independent", "inconclusive"}
+        "adapter": nothing but changes of a model that is not there.
     reason : str or None
-        Why it is inconclusive, or what weakens it.
+        Why it is inconclusive, what weakens it, or what an adapter says.
     best : Candidate or None
         The candidate that decided, or came nearest.
     candidates : tuple of Candidate
@@ -200,7 +201,13 @@ vision tower or an adapter, not for a model hidden beside a decoy."""
 
 
 def judge(
-    candidates: tuple[Candidate, ...], *, complete: bool, unplaced: float = 0.0, lacking: Sequence[str] = ()
+    candidates: tuple[Candidate, ...],
+    *,
+    complete: bool,
+    unplaced: float = 0.0,
+    lacking: Sequence[str] = (),
+    obstacles: Sequence[str] = (),
+    adapter: str | None = None,
 ) -> Lineage:
     """Weigh all candidates.
 
@@ -216,22 +223,30 @@ def judge(
         Share of the target's matrix bytes that no model view knows: they were not compared with anything.
     lacking : sequence of str
         References that the target should have been held against and that are not here, each with what to do.
+    obstacles : sequence of str
+        Why weights could not be read, placed or compared; the first explains a verdict that they prevent.
+    adapter : str, optional
+        What an adapter says, where the target is nothing else: then only whole modules in it can decide.
     """
     ranked = tuple(sorted(candidates, key=_strength))
-    if not ranked:
-        reason: str | None = "; ".join(lacking) or (_NOTHING if complete else _UNREAD)
+    best = ranked[0] if ranked else None
+    if best is not None and best.verdict in FOUND:
+        return Lineage(verdict=best.verdict, reason=best.reason, best=best, candidates=ranked)
+    why = f": {obstacles[0]}" if obstacles else ""
+    if adapter is not None and complete:
+        return Lineage(verdict="adapter", reason="; ".join([adapter, *lacking]), candidates=ranked)
+    if best is None:
+        nothing = _NOTHING if complete else _UNREAD
+        reason: str | None = "; ".join(lacking) or (f"nothing to compare{why}" if why else nothing)
         return Lineage(verdict="inconclusive", reason=reason)
-    best = ranked[0]
-    if best.verdict in FOUND:
-        return Lineage(verdict=best.verdict, best=best, candidates=ranked)
     undecided = next((c for c in ranked if c.verdict == "inconclusive"), None)
     tested = [c for c in ranked if c.log10_p is not None]
     if not complete:
-        reason = "not all weights could be read"
+        reason = f"not all weights could be read{why}"
     elif lacking:
         reason = "; ".join(lacking)
     elif unplaced > MOST_UNPLACED:
-        reason = f"{unplaced:.0%} of the weights are under names that this version does not place in a model"
+        reason = f"{unplaced:.0%} of the weights are under names that this version does not place in a model{why}"
     elif undecided and (undecided.log10_p is not None or not tested):
         reason = undecided.reason
     else:

@@ -266,18 +266,8 @@ def _adapter(path: str, container: Container, config: AdapterConfig | None) -> A
     halves: dict[tuple[str, bool], dict[str, TensorEntry]] = {}
     full: dict[Place, TensorEntry] = {}
     prefixes: set[str] = set()
-    for entry in container.tensors:
-        if entry.file != path:
-            continue
-        match = _LORA.fullmatch(entry.name)
-        if match:
-            sides = halves.setdefault((match[1], bool(match[2])), {})
-            if sides.setdefault(match[3], entry) is not entry:
-                problems.append(f"{quoted(entry.name)}: a second tensor for the same place")
-        elif name := _full_name(entry.name):
-            full[name.layer, name.role] = entry
-        else:
-            problems.append(f"{quoted(entry.name)}, which is not merged")
+    own = (entry for entry in container.tensors if entry.file == path)
+    problems += [problem for entry in own if (problem := _sort(entry, halves, full))]
     for (module, embedding), sides in halves.items():
         stem = canonical_stem(module.removeprefix(_WRAPPER))
         if stem is None or len(sides) != 2:
@@ -300,6 +290,20 @@ def _adapter(path: str, container: Container, config: AdapterConfig | None) -> A
         full=MappingProxyType(full),
         problems=tuple(problems[: LIMITS.metadata_problems]),
     )
+
+
+def _sort(
+    entry: TensorEntry, halves: dict[tuple[str, bool], dict[str, TensorEntry]], full: dict[Place, TensorEntry]
+) -> str | None:
+    """Put a tensor where it belongs; return what is wrong where that cannot be."""
+    match = _LORA.fullmatch(entry.name)
+    if match:
+        first = halves.setdefault((match[1], bool(match[2])), {}).setdefault(match[3], entry)
+    elif name := _full_name(entry.name):
+        first = full.setdefault((name.layer, name.role), entry)
+    else:
+        return f"{quoted(entry.name)}, which is not merged"
+    return None if first is entry else f"{quoted(entry.name)}: a second tensor for the same place"
 
 
 def _full_name(name: str) -> CanonicalName | None:

@@ -14,7 +14,7 @@ from auditor.model.reading import check_row, rows_wanted
 from auditor.model.view import ModelView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,8 +64,10 @@ class MergedView(ModelView):
 
     def __init__(self, base: ModelView, adapter: Adapter, source: Source) -> None:
         vars(self).update(vars(base))  # the same places and names; what is read of them differs below
+        first, *others = base.container.files
+        self.container = replace(base.container, files=(f"{first} with {adapter.file}", *others))
         self._base = base
-        self._adapter = adapter
+        self.adapter = adapter
         self._saved = ModelView(
             source=source, container=adapter.container, prefix=base.prefix, tensors=dict(adapter.full)
         )
@@ -77,13 +79,18 @@ class MergedView(ModelView):
         """See `ModelView.on_disk`."""
         return self._base.on_disk and self._saved.on_disk
 
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """See `ModelView.vocabulary`; a tokenizer beside the adapter is not looked for."""
+        return self._base.vocabulary
+
     def tensor(self, layer: int | None, role: str) -> TensorEntry:
         """See `ModelView.tensor`."""
-        return (self._saved if (layer, role) in self._adapter.full else self._base).tensor(layer, role)
+        return (self._saved if (layer, role) in self.adapter.full else self._base).tensor(layer, role)
 
     def places(self) -> tuple[tuple[int | None, str, TensorEntry], ...]:
         """Return every place with a name that no file has where the values are those of no file."""
-        changed = f" with {self._adapter.file}"
+        changed = f" with {self.adapter.file}"
         return tuple(
             (layer, role, replace(entry, name=entry.name + changed) if self._is_changed(layer, role) else entry)
             for layer, role, entry in self._base.places()
@@ -91,25 +98,33 @@ class MergedView(ModelView):
 
     def rows(self, layer: int | None, role: str, index: Index) -> Rows:
         """See `ModelView.rows`."""
-        before = self._saved if (layer, role) in self._adapter.full else self._base
+        before = self._saved if (layer, role) in self.adapter.full else self._base
         return self._changed((layer, role), before.rows(layer, role, index), index)
 
     def rows_of(self, places: Sequence[tuple[int | None, str]], index: Index) -> list[Rows]:
         """See `ModelView.rows_of`."""
-        kept = [place for place in places if place not in self._adapter.full]
+        kept = [place for place in places if place not in self.adapter.full]
         found = iter(self._base.rows_of(kept, index))
-        before = [self._saved.rows(*place, index) if place in self._adapter.full else next(found) for place in places]
+        before = [self._saved.rows(*place, index) if place in self.adapter.full else next(found) for place in places]
         return [self._changed(place, rows, index) for place, rows in zip(places, before, strict=True)]
 
     def vector(self, layer: int | None, role: str) -> Rows:
         """See `ModelView.vector`."""
-        return (self._saved if (layer, role) in self._adapter.full else self._base).vector(layer, role)
+        return (self._saved if (layer, role) in self.adapter.full else self._base).vector(layer, role)
+
+    def gain(self, layer: int | None, role: str) -> Rows:
+        """See `ModelView.gain`; what is added to gains is the base's, whoever saved them."""
+        return self.vector(layer, role) + np.float32(self._base.gain_offset)
+
+    def kv_heads(self, layer: int) -> int | None:
+        """See `ModelView.kv_heads`: the base's own configuration says it."""
+        return self._base.kv_heads(layer)
 
     def _is_changed(self, layer: int | None, role: str) -> bool:
-        return (layer, role) in self._adapter.full or (layer, role) in self._adapter.changes
+        return (layer, role) in self.adapter.full or (layer, role) in self.adapter.changes
 
     def _changed(self, place: tuple[int | None, str], rows: Rows, index: Index) -> Rows:
-        change = self._adapter.changes.get(place)
+        change = self.adapter.changes.get(place)
         if change is None or not index.size:
             return rows
         if self._transposed[place]:
@@ -135,15 +150,15 @@ class MergedView(ModelView):
             shape = self.tensor(layer, role).shape
         except KeyError:
             problem = "the base has no such matrix"
-            raise SizeMismatch(file=self._adapter.file, field=field, problem=problem) from None
+            raise SizeMismatch(file=self.adapter.file, field=field, problem=problem) from None
         if change.embedding and shape == (into, out):
             return True
-        fan_in_fan_out = bool(self._adapter.config and self._adapter.config.fan_in_fan_out)
+        fan_in_fan_out = bool(self.adapter.config and self.adapter.config.fan_in_fan_out)
         if not change.embedding and shape == (out, into):
             if fan_in_fan_out and out == into and self._base.architecture != "llama":
                 problem = f"square, and of a base ({quoted(self._base.architecture)}) that may keep it turned over"
-                raise SizeMismatch(file=self._adapter.file, field=field, problem=problem, actual=shape)
+                raise SizeMismatch(file=self.adapter.file, field=field, problem=problem, actual=shape)
             return False
         if fan_in_fan_out and shape == (into, out):
             return True
-        raise SizeMismatch(file=self._adapter.file, field=field, actual=(out, into), limit=shape)
+        raise SizeMismatch(file=self.adapter.file, field=field, actual=(out, into), limit=shape)

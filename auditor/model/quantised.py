@@ -13,14 +13,14 @@ import numpy as np
 from auditor.errors import FileError, LimitExceeded, UnsupportedDtype
 from auditor.formats import TensorEntry
 from auditor.formats.quant.config import CONFIG_FILES, parse_configs
-from auditor.formats.quant.methods import LEFT, method_of
+from auditor.formats.quant.methods import LEFT, PLAIN, is_mark, method_of
 from auditor.formats.quant.packed import Pieces
 from auditor.formats.strictjson import quoted
 from auditor.limits import LIMITS
 from auditor.sources.base import Blob, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -147,10 +147,15 @@ def with_packed(source: Source, container: Container) -> Container:
     Returns
     -------
     Container
+
+    Raises
+    ------
+    LimitExceeded
+        When there are more quantised matrices than `LIMITS.packed_matrices`.
     """
     if container.format == "gguf":  # quantised types are the format's own
         return container
-    claimed = [(pieces, method) for pieces in _grouped(container.tensors) if (method := _claiming(pieces))]
+    claimed = [(pieces, method) for pieces in _grouped(container) if (method := _claiming(pieces))]
     if not claimed:
         return container
     config = _config(source, container)
@@ -181,12 +186,30 @@ def _split(name: str) -> _Named:
     return _Named(stem, leaf)
 
 
-def _grouped(tensors: Iterable[TensorEntry]) -> list[Pieces]:
-    """Group tensors by the module that they belong to."""
+def _grouped(container: Container) -> list[Pieces]:
+    """Group the tensors of every module of which one may be a piece of a quantised matrix.
+
+    Raises
+    ------
+    LimitExceeded
+        When there are more of them than `LIMITS.packed_matrices`.
+    """
+    wanted: set[str] = set()
+    for entry in container.tensors:
+        if entry.dtype in PLAIN and entry.name.endswith(".weight"):  # most of all: need not be split
+            continue
+        named = _split(entry.name)
+        if is_mark(named.leaf, entry.dtype):
+            wanted.add(named.stem)
+    if len(wanted) > LIMITS.packed_matrices:
+        raise LimitExceeded(
+            file=container.files[0], field="quantised matrices", actual=len(wanted), limit=LIMITS.packed_matrices
+        )
     groups: dict[str, dict[str, TensorEntry]] = defaultdict(dict)
-    for entry in tensors:
-        stem, leaf = _split(entry.name)
-        groups[stem][leaf] = entry
+    for entry in container.tensors if wanted else ():
+        named = _split(entry.name)
+        if named.stem in wanted:
+            groups[named.stem][named.leaf] = entry
     return [Pieces(stem=stem, entries=entries) for stem, entries in groups.items()]
 
 

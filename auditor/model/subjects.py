@@ -10,7 +10,7 @@ from auditor.formats.strictjson import quoted
 from auditor.limits import LIMITS
 from auditor.model.adapter import find_adapters
 from auditor.model.finding import model_views, unplaced_share
-from auditor.model.merged import merge
+from auditor.model.merged import MergedView, merge
 from auditor.model.view import ModelView
 from auditor.sources.base import Unread
 
@@ -31,14 +31,11 @@ class Base:
     uri : str
     revision : str or None
     view : ModelView
-    containers : tuple of Container
-        Of everything where it lies.
     """
 
     uri: str
     revision: str | None
     view: ModelView
-    containers: tuple[Container, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +46,7 @@ class Subjects:
     ----------
     own : tuple of ModelView
         Models of the target itself.
-    merged : tuple of ModelView
+    merged : tuple of MergedView
         Adapters merged into the base.
     saved : tuple of ModelView
         Whole modules that adapters hold which are not merged.
@@ -61,7 +58,7 @@ class Subjects:
     """
 
     own: tuple[ModelView, ...]
-    merged: tuple[ModelView, ...]
+    merged: tuple[MergedView, ...]
     saved: tuple[ModelView, ...]
     adapters: tuple[Adapter, ...]
     base: Base | None
@@ -87,7 +84,8 @@ class Subjects:
     @property
     def alone(self) -> bool:
         """There are adapters, no base for them, and no other weights."""
-        return bool(self.adapters) and not self.own and not self.merged and not self.containers
+        others = any(len(entry.shape) > 1 for container in self.containers for entry in container.tensors)
+        return bool(self.adapters) and not self.own and not self.merged and not others
 
 
 def find_base(source: Source, checkpoints: Checkpoints) -> Base:
@@ -98,7 +96,7 @@ def find_base(source: Source, checkpoints: Checkpoints) -> Base:
     UsageError
         There is none, or more than one, or not all of it can be read.
     """
-    views = []
+    views: list[ModelView] = []
     for container in checkpoints.containers:
         try:
             views.extend(view for view in model_views(source, container) if view.gated)
@@ -109,7 +107,7 @@ def find_base(source: Source, checkpoints: Checkpoints) -> Base:
         raise UsageError(f"--base {source.uri}: cannot be read whole: {unread.path}: {unread.reason}")
     if len(views) != 1:
         raise UsageError(f"--base {source.uri}: {len(views) or 'no'} models with gated MLP blocks, where one is needed")
-    return Base(uri=source.uri, revision=source.revision, view=views[0], containers=checkpoints.containers)
+    return Base(uri=source.uri, revision=source.revision, view=views[0])
 
 
 def find_subjects(source: Source, checkpoints: Checkpoints, *, base: Base | None = None) -> Subjects:
@@ -131,21 +129,26 @@ def find_subjects(source: Source, checkpoints: Checkpoints, *, base: Base | None
     if base is not None and not adapters:
         raise UsageError(f"--base is for adapters, and there is none in {source.uri}")
     unread = [*checkpoints.unread, *unread_configs]
-    apart = {id(adapter.container) for adapter in adapters}
+    apart = {id(adapter.container) for adapter in adapters if adapter.container.files == (adapter.file,)}
     plain = [container for container in checkpoints.containers if id(container) not in apart]
     own = _views(source, plain, unread)
-    merged: list[ModelView] = []
+    merged: list[MergedView] = []
     saved: list[ModelView] = []
     for adapter in adapters:
         view = _merged(base, adapter, source, unread) if base else None
-        (saved if view is None else merged).extend(_saved(source, adapter, unread) if view is None else [view])
+        if view is not None:
+            merged.append(view)
+        else:
+            saved += _saved(source, adapter, unread)
     kept = plain
     if base is None and own:  # weights may hide in what looks like changes of another model
         kept = list(checkpoints.containers)
-    for view in (*own, *merged, *saved)[LIMITS.models :]:
-        path = view.container.files[0]
-        error = LimitExceeded(file=path, field="models", actual=len(own) + len(merged) + len(saved), limit=LIMITS.models)
-        unread.append(Unread.from_error(error))
+    found = [*own, *merged, *saved]
+    for over in found[LIMITS.models :]:
+        path = over.container.files[0]
+        unread.append(
+            Unread.from_error(LimitExceeded(file=path, field="models", actual=len(found), limit=LIMITS.models))
+        )
     room = LIMITS.models
     return Subjects(
         own=tuple(own[:room]),
@@ -153,7 +156,7 @@ def find_subjects(source: Source, checkpoints: Checkpoints, *, base: Base | None
         saved=tuple(saved[: max(0, room - len(own) - len(merged))]),
         adapters=adapters,
         base=base,
-        containers=(*kept, *(base.containers if base else ())),
+        containers=(*kept, *((base.view.container,) if base else ())),
         unread=tuple(dict.fromkeys(unread)),
     )
 
@@ -168,7 +171,7 @@ def _views(source: Source, containers: Iterable[Container], unread: list[Unread]
     return views
 
 
-def _merged(base: Base, adapter: Adapter, source: Source, unread: list[Unread]) -> ModelView | None:
+def _merged(base: Base, adapter: Adapter, source: Source, unread: list[Unread]) -> MergedView | None:
     try:
         return merge(base.view, adapter, source)
     except FileError as error:
@@ -187,4 +190,5 @@ def _saved(source: Source, adapter: Adapter, unread: list[Unread]) -> list[Model
 def told(adapter: Adapter) -> str:
     """Say in words what an adapter claims; text of the file in it is not escaped."""
     claimed = f"it names {quoted(adapter.base)} as its base" if adapter.base else "it names no base"
-    return f"{claimed}, which its weights cannot prove"
+    problems = f"; it cannot be merged: {adapter.problems[0]}" if adapter.problems else ""
+    return f"{claimed}, which its weights do not prove{problems}"

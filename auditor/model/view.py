@@ -22,6 +22,7 @@ from auditor.model.part import Part, whole
 from auditor.model.quantised import PackedEntry, PackedRows, check_readable, packed_rows
 from auditor.model.reading import check_row, columns_wanted, rows_wanted
 from auditor.model.vocabulary import read_vocabulary
+from auditor.sources.ranges import coalesce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -210,6 +211,22 @@ class ModelView:
         parts = {file: iter(data) for file, data in fetched.items()}
         return [rows.decode([next(parts[file]) for file, ranges in rows.reads for _ in ranges]) for rows in wanted]
 
+    def cost(self, places: Sequence[tuple[int | None, str]], index: NDArray[np.intp]) -> tuple[int, int]:
+        """Return (ranges, bytes) that the same rows of several matrices take.
+
+        Where the model is far away, with what lies between ranges of one tensor that are asked for as one: of a matrix
+        that is packed by columns that is nearly all of it.
+
+        Raises
+        ------
+        KeyError, IndexError, FileError
+            As `rows`.
+        """
+        reads = [wanted for place in places for _, wanted in self._wanted(*place, index).reads]
+        if not self.on_disk:
+            reads = [coalesce(wanted, gap=LIMITS.hub_gap, longest=LIMITS.hub_piece) for wanted in reads]
+        return sum(map(len, reads)), sum(stop - start for wanted in reads for start, stop in wanted)
+
     def _wanted(self, layer: int | None, role: str, index: NDArray[np.intp]) -> Rows | PackedRows:
         """Work out which bytes hold some rows of a matrix, see `rows`."""
         part = self._parts[layer, role]
@@ -272,8 +289,17 @@ class ModelView:
         FileError
             As `rows`.
         """
-        return self.vector(layer, role) + np.float32(self._gain_offset)
+        return self.vector(layer, role) + np.float32(self.gain_offset)
+
+    def kv_heads(self, layer: int) -> int | None:
+        """Key heads of a layer's attention, as the configuration says; None where it does not."""
+        return self._config.kv_heads(layer)
 
     @cached_property
-    def _gain_offset(self) -> float:
-        return gain_offset(self.architecture, Config(self._source, self.container), self.container.format)
+    def _config(self) -> Config:
+        return Config(self._source, self.container)
+
+    @cached_property
+    def gain_offset(self) -> float:
+        """What is added to the stored gains of norms: 1 for Gemma, else 0."""
+        return gain_offset(self.architecture, self._config, self.container.format)

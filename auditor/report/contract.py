@@ -28,6 +28,60 @@ _FAILING: dict[FailOn, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergedInto:
+    """The base that an adapter was merged into for the audit: the user's choice, and no claim of the target.
+
+    Attributes
+    ----------
+    uri : str
+    revision : str or None
+    bytes_read : int
+        Of the base.
+    """
+
+    uri: str
+    revision: str | None
+    bytes_read: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSummary:
+    """What an adapter in the target says of itself, and what it holds.
+
+    Attributes
+    ----------
+    file : str
+    method : str or None
+        As its config names it: "LORA"; None without a config that can be read.
+    base, base_revision : str or None
+        The model that it says to belong to: a claim.
+    rank : int or None
+    alpha : float or None
+    target_modules : tuple of str
+        As its config says.
+    changed : int
+        Matrices that it changes.
+    saved : tuple of str
+        Tensors of known places that it holds whole.
+    problems : tuple of str
+        Why it cannot be merged into a base.
+    merged_into : MergedInto or None
+    """
+
+    file: str
+    method: str | None
+    base: str | None
+    base_revision: str | None
+    rank: int | None
+    alpha: float | None
+    target_modules: tuple[str, ...]
+    changed: int
+    saved: tuple[str, ...]
+    problems: tuple[str, ...]
+    merged_into: MergedInto | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What was audited.
 
@@ -37,12 +91,14 @@ class Target:
     kind : str
     revision : str or None
     files : tuple of FileInfo
+    adapters : tuple of AdapterSummary
     """
 
     uri: str
     kind: str
     revision: str | None
     files: tuple[FileInfo, ...]
+    adapters: tuple[AdapterSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +167,12 @@ def exit_code(
     """Decide the exit code: 1 findings, 3 incomplete or inconclusive, else 0.
 
     What could not be read or answered is never 0, and neither is an audit in which nothing was tested. A test that
-    was made and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it.
+    was made and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it. An adapter alone is always 3.
     """
     if any(finding.status in _FAILING[fail_on] and not finding.waived_until for finding in findings):
         return EXIT_FINDINGS
-    tested = any(candidate.rung is not None for candidate in lineage.candidates)
+    tested = any(c.rung is not None or c.verdict == "embeddings-shared" for c in lineage.candidates)
+    tested = tested and lineage.verdict != "adapter"
     unanswered = any(finding.status == "unknown" for finding in findings)
     if unread or unanswered or not tested or (lineage.verdict == "inconclusive" and fail_on_incomplete):
         return EXIT_INCOMPLETE
@@ -124,7 +181,7 @@ def exit_code(
 
 def _lineage(lineage: Lineage) -> dict[str, object]:
     best = lineage.best
-    tested = best if best and best.rung else None
+    tested = best if best and (best.rung or best.verdict == "embeddings-shared") else None
     return {
         "verdict": lineage.verdict,
         "reason": lineage.reason,

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from auditor.lineage import Candidate, LayerMatch, Lineage, Relation
     from auditor.lineage.merging import Share
-    from auditor.report.contract import Report
+    from auditor.report.contract import AdapterSummary, Report
 
 _WIDTH = 80
 _LABEL = 11
 _SHOWN = 12  # rows of a list before the rest is only counted
+
+_FEW = 4  # names in a line
 
 _ACTS = ("fail", "unknown", "warn")  # statuses shown one by one, gravest first
 
@@ -25,6 +27,7 @@ _MEANING = {
     "derived": "the weights share descent with {reference}",
     "embeddings-shared": "the token embeddings are those of {reference}; no neurons of it were found",
     "independent": "no shared descent with any reference was found",
+    "adapter": "an adapter alone, which proves nothing of where its base comes from",
     "inconclusive": "no verdict",
 }
 
@@ -33,6 +36,7 @@ def render(report: Report) -> str:
     """Return the report as plain text, at most 80 columns wide but for long file names."""
     lines: list[str] = []
     lines += _verdict(report.lineage)
+    lines += _adapters(report)
     lines += _evidence(report.lineage)
     lines += _findings(report)
     lines += _coverage(report)
@@ -43,16 +47,49 @@ def render(report: Report) -> str:
 def _verdict(lineage: Lineage) -> Iterator[str]:
     reference = visible(lineage.best.reference) if lineage.best else ""
     meaning = _MEANING[lineage.verdict].format(reference=reference)
-    if lineage.verdict == "inconclusive" and lineage.reason:
+    if lineage.verdict in {"inconclusive", "adapter"} and lineage.reason:
         meaning += f": {visible(lineage.reason)}"
     yield from _wrap(f"{lineage.verdict.upper()}  ", meaning)
+
+
+def _adapters(report: Report) -> Iterator[str]:
+    adapters = report.target.adapters
+    if adapters:
+        yield ""
+    for adapter in adapters[:_SHOWN]:
+        yield from _entry("adapter", visible(_in_short(adapter)))
+    if len(adapters) > _SHOWN:
+        yield from _entry("", f"and {len(adapters) - _SHOWN} more adapters")
+
+
+def _in_short(adapter: AdapterSummary) -> str:
+    kind = " ".join(
+        [
+            adapter.method or "of no stated kind",
+            *([f"of rank {adapter.rank}"] if adapter.rank is not None else []),
+            *([f"and alpha {adapter.alpha:g}"] if adapter.alpha is not None else []),
+        ]
+    )
+    text = f"{adapter.file}: {kind}, changes {adapter.changed} matrices"
+    if adapter.target_modules:
+        text += f" ({_several(adapter.target_modules)})"
+    if adapter.saved:
+        text += f", holds {len(adapter.saved)} tensors whole ({_several(adapter.saved)})"
+    text += f"; it names {adapter.base} as its base" if adapter.base else "; it names no base"
+    if adapter.merged_into is None:
+        return text + (f"; it cannot be merged: {adapter.problems[0]}" if adapter.problems else "")
+    return f"{text}; merged into {adapter.merged_into.uri}, of which {_size(adapter.merged_into.bytes_read)} were read"
+
+
+def _several(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 
 def _evidence(lineage: Lineage) -> Iterator[str]:
     best = lineage.best
     if lineage.candidates and (best is None or best.rung is not None or len(lineage.candidates) > 1):
         yield ""
-    if best is not None and best.rung is not None:
+    if best is not None and (best.rung is not None or lineage.verdict == "embeddings-shared"):
         if len({candidate.model for candidate in lineage.candidates}) > 1:
             yield from _entry("model", visible(best.model))
         yield from _entry("evidence", _in_words(best))
@@ -93,6 +130,9 @@ _KINDS = {
 def _in_words(best: Candidate) -> str:
     if best.rung == "digest":
         return f"byte copies of files whose digests are known; no weight was read: {visible(best.model)}"
+    if best.rung is None:
+        p = f"; p = {_p(best.log10_p)} (exact, corrected)" if best.log10_p is not None else ""
+        return (best.reason or "") + p
     pairs = best.layers
     if best.verdict in {"derived", "identical"}:
         pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers

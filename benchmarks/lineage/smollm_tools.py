@@ -22,7 +22,11 @@ import corpus
 
 _STEPS, _TOKENS = 12, 192  # light: the weights move as little as an hour of fine-tuning moves them
 
-_FTYPES = {"Q8_0": 7, "Q4_K_M": 15, "Q2_K": 10, "IQ4_XS": 30, "IQ3_S": 26}  # llama.h, enum llama_ftype
+_FTYPES = {  # llama.h, enum llama_ftype; those that want an importance matrix are left out
+    "F16": 1, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "Q8_0": 7, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_M": 15,
+    "Q5_K_M": 17, "Q6_K": 18, "IQ3_XXS": 23, "IQ4_NL": 25, "IQ3_S": 26, "IQ4_XS": 30, "TQ1_0": 36, "TQ2_0": 37,
+    "MXFP4_MOE": 38,
+}  # fmt: skip
 _HEADER = """
 typedef struct { int32_t nthread; int ftype; int output_tensor_type; int token_embedding_type; bool allow_requantize;
   bool quantize_output_tensor; bool only_copy; bool pure; bool keep_split; bool dry_run; void* imatrix;

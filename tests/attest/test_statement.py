@@ -239,6 +239,7 @@ CASES: dict[str, tuple[Report, bool]] = {
     "unknown and waived": (report(finding("unknown", waived=True)), False),
     "unknown and fail_on=never": (report(finding("unknown"), fail_on="never"), False),
     "inconclusive": (report(verdict="inconclusive"), False),
+    "an adapter alone": (report(verdict="adapter"), False),
     "inconclusive and fail_on=never": (report(verdict="inconclusive", fail_on="never"), False),
     "a file unread": (report(unread=(UNREAD,)), False),
     "a file unread and fail_on=never": (report(unread=(UNREAD,), fail_on="never"), False),

@@ -691,7 +691,7 @@ def test_every_byte_changed(change: int) -> None:
 EXTREME = st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63, U64_MAX]).map(u64)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     edits=st.lists(
         st.tuples(st.integers(0, RICH_HEADER - 8), st.one_of(EXTREME, st.binary(min_size=1, max_size=8))),

@@ -36,7 +36,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def audit(target: Path, base: str) -> Report:
-    return scan(str(target), Options(against=(base,)))
+    return scan(str(target), Options(against=(base,), depth="quick"))
 
 
 def put(name: str, content: bytes) -> Callable[[Path], object]:

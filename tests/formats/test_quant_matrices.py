@@ -23,10 +23,11 @@ from auditor.formats.quant.packed import runs_of
 from auditor.formats.serialize import serialize
 from auditor.limits import LIMITS
 from auditor.model import model_views, unplaced_share
-from auditor.sources import BytesSource, Range
+from auditor.sources import BytesSource, LocalSource, Range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -344,6 +345,23 @@ def test_a_row_of_gptq_is_a_column_of_each_tensor() -> None:
     ranges, read = read_for(case, range(32, 64))
     assert ranges == 256 // 8 + 4 + 4 + 1
     assert read == 32 * (4 * 32) + 4 * 16 + 4 * 64 + 4 * 256
+
+
+def test_what_rows_cost_is_said_beforehand(tmp_path: Path) -> None:
+    """On disk their own bytes, in as many ranges; far away also what lies between ranges that are joined."""
+    case = quantkit.gptq(1, outputs=512, inputs=256, group_size=64)
+    for name, content in case.contents().items():
+        (tmp_path / name).write_bytes(content)
+    places, index = [(0, "gate")], np.arange(32, 64)
+    (near,) = (view for container in open_checkpoints(LocalSource(tmp_path)).containers
+               for view in model_views(LocalSource(tmp_path), container))  # fmt: skip
+    assert near.cost(places, index) == read_for(case, range(32, 64))
+    ranges, size = view_of(case.source()).cost(places, index)
+    stored = {leaf: len(raw) for leaf, (_, _, raw) in case.tensors.items()}
+    assert ranges == 4
+    assert 0.9 * stored["qweight"] < size < sum(stored.values())
+    plain = view_of(case.source()).cost([(0, "up")], index)
+    assert plain == (1, 32 * 256 * 4)
 
 
 def test_a_row_of_awq_is_half_a_byte_of_each_row() -> None:

@@ -21,11 +21,12 @@ from auditor.errors import (
     UnsupportedDtype,
     WrongType,
 )
-from auditor.formats import open_checkpoints
+from auditor.formats import Container, TensorEntry, open_checkpoints
 from auditor.formats.quant.config import parse_configs
 from auditor.formats.serialize import serialize
 from auditor.limits import LIMITS, Limits
 from auditor.model import model_views, unplaced_share
+from auditor.model.quantised import with_packed
 from auditor.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -389,3 +390,28 @@ def test_a_transposed_matrix_that_is_quantised_is_refused() -> None:
             assert isinstance(error, (UnsupportedDtype, SizeMismatch))  # noqa: PT017 (either way, no wrong rows)
         else:
             assert rows.shape == (1, 96)
+
+
+def test_more_matrices_than_any_checkpoint_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = tuple(
+        TensorEntry(name=f"a{i}.qweight", dtype="I32", shape=(1, 8), file="m", start=32 * i, stop=32 * i + 32)
+        for i in range(5)
+    )
+    container = Container(format="safetensors", files=("m",), tensors=tensors)
+    assert len(with_packed(BytesSource({}), container).tensors) == 5
+    monkeypatch.setattr("auditor.model.quantised.LIMITS", Limits(packed_matrices=4))
+    with pytest.raises(LimitExceeded, match="quantised matrices"):
+        with_packed(BytesSource({}), container)
+
+
+def test_names_of_plain_weights_cost_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def split(name: str) -> None:
+        pytest.fail(f"{name} was looked at closely")
+
+    monkeypatch.setattr("auditor.model.quantised._split", split)
+    tensors = tuple(
+        TensorEntry(name=f"layers.{i}.weight", dtype="BF16", shape=(1, 8), file="m", start=16 * i, stop=16 * i + 16)
+        for i in range(5)
+    )
+    container = Container(format="safetensors", files=("m",), tensors=tensors)
+    assert with_packed(BytesSource({}), container) is container

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
@@ -15,6 +15,7 @@ from auditor.sources import BytesSource
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8).filter(lambda name: name != "__metadata__")
 
 
+@settings(max_examples=30)
 @given(
     tensors=st.dictionaries(NAMES, st.lists(st.integers(0, 255), max_size=9), max_size=5),
     metadata=st.none() | st.dictionaries(NAMES, st.text(st.characters(codec="utf-8"), max_size=5), max_size=3),

@@ -108,6 +108,15 @@ def test_length_of_a_header_may_spell_any_mark(magic: str) -> None:
     assert identify("model.safetensors", head, 1 << 32) == expected
 
 
+def test_numpy_object_is_a_pickle_and_is_not_opened() -> None:
+    """`np.save` of an object array writes a pickle behind the header, which `np.load(allow_pickle=True)` would run."""
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
+    evil = b"\x80\x02cposix\nsystem\n(X\x02\x00\x00\x00idtR."
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + evil
+    for name in ("w.npy", "pytorch_model.bin"):
+        assert "NumPy" in problem(name, content)
+
+
 UNMARKED = [".bin", ".BIN", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"]
 SUFFIXES = [
     ".onnx", ".onnx_data", ".h5", ".keras", ".msgpack", ".npz", ".npy",

@@ -146,14 +146,14 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(VALUES, st.booleans(), st.sampled_from([None, 2]))
 def test_whatever_python_writes_is_read_back(value: object, ascii_only: bool, indent: int | None) -> None:  # noqa: FBT001
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     assert read(text.encode()) == value
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(st.text(st.sampled_from('"\\[]{},:u d83e0a1'), max_size=40), st.binary(max_size=8))
 def test_any_bytes_are_read_as_python_reads_them_or_refused(text: str, tail: bytes) -> None:
     for data in (text.encode(), b'["' + text.encode() + b'"]', text.encode() + tail):

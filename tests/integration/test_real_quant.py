@@ -73,9 +73,8 @@ def environment() -> Path:
     return python
 
 
-@pytest.fixture(scope="session")
-def original() -> Path:
-    """SmolLM2 as Hugging Face has it: bfloat16 safetensors and a config that transformers can load."""
+def write_original() -> Path:
+    """Return SmolLM2 as Hugging Face has it: bfloat16 safetensors and a config that transformers can load."""
     folder = CACHE / "smollm2"
     if not (folder / "config.json").exists():
         config = {
@@ -87,9 +86,8 @@ def original() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def quantised(original: Path) -> Path:
-    """Checkpoints of every method, each made once for this version of the script."""
+def write_quantised(original: Path) -> Path:
+    """Return the folder of checkpoints of every method, each made once for this version of the script."""
     folder = CACHE / f"made-{hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:12]}"
     missing = [method for method in LEAST if not (folder / method / "expected.safetensors").exists()]
     for _, methods in groupby(missing, key=lambda method: method.partition("-")[0]):
@@ -97,6 +95,16 @@ def quantised(original: Path) -> Path:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr[-2000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def original() -> Path:
+    return write_original()
+
+
+@pytest.fixture(scope="session")
+def quantised(original: Path) -> Path:
+    return write_quantised(original)
 
 
 def view_of(path: Path) -> ModelView:

@@ -12,6 +12,7 @@ import pytest
 import smollm2
 import torchkit
 
+from auditor.audit import Options, scan
 from auditor.formats import Checkpoints, open_checkpoints
 from auditor.model import ModelView, model_views
 from auditor.model.adapter import find_adapters
@@ -348,3 +349,32 @@ def test_adapters_that_are_not_merged(adapted: Path, way: str, why: str) -> None
     (adapter,), _ = find_adapters(source, open_checkpoints(source).containers)
     assert why in " ".join(adapter.problems)
     assert json.loads((adapted / way / "adapter_config.json").read_text())["peft_type"] == "LORA"
+
+
+@pytest.mark.parametrize(
+    ("way", "base", "verdict"),
+    [
+        ("plain", False, "adapter"),
+        ("rslora", False, "adapter"),
+        ("saved", False, "embeddings-shared"),
+        ("plain", True, "derived"),
+        ("rslora", True, "derived"),
+        ("saved", True, "derived"),
+    ],
+)
+def test_audits_of_adapters(adapted: Path, way: str, base: bool, verdict: str) -> None:  # noqa: FBT001 (a parameter)
+    report = scan(
+        str(adapted / way),
+        Options(
+            against=("smollm2-135m-instruct",),
+            base=str(adapted / "base.safetensors") if base else None,
+            licence=False,
+            depth="quick",
+        ),
+    )
+    assert report.lineage.verdict == verdict
+    assert report.exit_code == (3 if verdict == "adapter" else 0)
+    (adapter,) = report.target.adapters
+    assert (adapter.method, adapter.rank, adapter.alpha) == ("LORA", 4, 6)
+    assert (adapter.merged_into is not None) == base
+    assert len(adapter.saved) == (2 if way == "saved" else 0)

@@ -26,8 +26,12 @@ Stated = QuantConfig | FileError | None
 """The checkpoint's own statement of how it was quantised: read, unreadable, or absent."""
 
 _NUMBER: Final = re.compile("[0-9]+")
-_PLAIN: Final = frozenset({"F64", "F32", "F16", "BF16"})
-_INTEGERS: Final = frozenset(DTYPES) - _PLAIN - {"BOOL", "C64", *FLOAT8}
+PLAIN: Final = frozenset({"F64", "F32", "F16", "BF16"})
+"""Types of weights that are what they say."""
+
+_INTEGERS: Final = frozenset(DTYPES) - PLAIN - {"BOOL", "C64", *FLOAT8}
+_CODES: Final = _INTEGERS | frozenset(FLOAT8)
+_WEIGHT: Final = "weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Method:
     ----------
     name : str
         As people call it.
+    marks : frozenset of str
+        Pieces of which it has at least one; others are not asked whether they are its own.
     claims : callable
         Says whether the tensors of a matrix are those of this method.
     describing : callable
@@ -52,6 +58,7 @@ class Method:
     """
 
     name: str
+    marks: frozenset[str]
     claims: Callable[[Pieces], bool]
     build: Callable[[Pieces, Mapping[str, bytes], Stated], PackedMatrix]
     describing: Callable[[Pieces], tuple[str, ...]] = lambda _pieces: ()
@@ -61,7 +68,18 @@ class Method:
 
 def method_of(pieces: Pieces) -> Method | None:
     """Return the method whose tensors these are; None where they are those of no method, a plain weight for one."""
-    return next((method for method in METHODS if method.claims(pieces)), None)
+    marks = {_mark(leaf) for leaf in pieces.entries}
+    rows = sorted({row for mark in marks for row in _ROWS.get(mark, ())})
+    return next((METHODS[row] for row in rows if METHODS[row].claims(pieces)), None)
+
+
+def is_mark(leaf: str, dtype: str) -> bool:
+    """Say whether a piece can be that of a quantised matrix; what is beside it must be looked at then."""
+    return dtype in _CODES if leaf == _WEIGHT else _mark(leaf) in _ROWS
+
+
+def _mark(leaf: str) -> str:
+    return bnb.STATE if leaf.startswith(bnb.STATE) else leaf
 
 
 # --- with the tensors of a method that is read ----------------------------------------------------------
@@ -161,7 +179,7 @@ def _named(name: str, *leaves: str, dtypes: frozenset[str] | None = None) -> Met
     def build(pieces: Pieces, _: Mapping[str, bytes], __: Stated) -> PackedMatrix:
         raise pieces.unsupported(f"quantised by {name}, which is recognised and not decoded")
 
-    return Method(name, claims, build)
+    return Method(name, frozenset({leaves[0] if dtypes is None else _WEIGHT}), claims, build)
 
 
 NAMED: Final = (
@@ -185,30 +203,39 @@ NAMED: Final = (
 )
 """Methods that are told by their tensors and not decoded; the plain tensors beside them still are."""
 
+_OF_WEIGHT: Final = frozenset({_WEIGHT})
+
 METHODS: Final = (
     *NAMED,
-    Method("GPTQ or AWQ", _has("qweight"), _packed_words, apart=True),
+    Method("GPTQ or AWQ", frozenset({"qweight"}), _has("qweight"), _packed_words, apart=True),
     Method(
         "bitsandbytes 4-bit",
+        frozenset({bnb.STATE, "weight.absmax", "weight.quant_map"}),
         lambda pieces: bool(_bnb_kinds(pieces)) or _has("weight.absmax", "weight.quant_map")(pieces),
         _bnb_four,
         _bnb_kinds,
         _bnb_alike,
     ),
-    Method("bitsandbytes int8", _has("SCB"), lambda pieces, _, __: bnb.eight_bit(pieces)),
-    Method("compressed-tensors", _has("weight_packed"), _compressed, apart=True),
-    Method("compressed-tensors", _weight_in({"I8"}, "weight_scale"), _compressed),
-    Method("NVFP4", _weight_in({"U8"}, "weight_scale_2"), lambda pieces, _, __: modelopt_float4(pieces)),
+    Method("bitsandbytes int8", frozenset({"SCB"}), _has("SCB"), lambda pieces, _, __: bnb.eight_bit(pieces)),
+    Method("compressed-tensors", frozenset({"weight_packed"}), _has("weight_packed"), _compressed, apart=True),
+    Method("compressed-tensors", _OF_WEIGHT, _weight_in({"I8"}, "weight_scale"), _compressed),
+    Method("NVFP4", _OF_WEIGHT, _weight_in({"U8"}, "weight_scale_2"), lambda pieces, _, __: modelopt_float4(pieces)),
     _named("BitNet", "weight_scale", dtypes=frozenset({"U8"})),
-    Method("FP8", _weight_in(FLOAT8, "weight_scale"), lambda pieces, _, config: fp8(pieces, _known(config))),
-    Method("FP8", _weight_in(FLOAT8, "weight_scale_inv"), lambda pieces, _, config: fp8(pieces, _known(config))),
+    Method(
+        "FP8", _OF_WEIGHT, _weight_in(FLOAT8, "weight_scale"), lambda pieces, _, config: fp8(pieces, _known(config))
+    ),
+    Method(
+        "FP8", _OF_WEIGHT, _weight_in(FLOAT8, "weight_scale_inv"), lambda pieces, _, config: fp8(pieces, _known(config))
+    ),
     Method(
         "MLX",
+        _OF_WEIGHT,
         lambda pieces: _weight_in({"U32"})(pieces) and _has("scales", "biases")(pieces),
         lambda pieces, _, config: mlx(pieces, _configured(config, pieces)),
     ),
     Method(
         "HQQ",
+        frozenset({"W_q"}),
         _has("W_q"),
         lambda pieces, texts, config: hqq.hqq(pieces, texts, _known(config)),
         lambda pieces: tuple(leaf for leaf in hqq.STATED if leaf in pieces.entries),
@@ -217,5 +244,10 @@ METHODS: Final = (
 )
 """All methods. Most that are only named come first, for they share names with others."""
 
-LEFT: Final = Method("a method of the configuration", _weight_in(_INTEGERS | frozenset(FLOAT8)), _of_config)
+_ROWS: Final = {
+    mark: tuple(row for row, method in enumerate(METHODS) if mark in method.marks)
+    for mark in {mark for method in METHODS for mark in method.marks}
+}
+
+LEFT: Final = Method("a method of the configuration", _OF_WEIGHT, _weight_in(_CODES), _of_config)
 """For weights that no method claims, where the configuration says that the checkpoint is quantised."""
