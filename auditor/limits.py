@@ -75,6 +75,8 @@ class Limits:
 
     tokenizer_bytes: int = 64 * 1024 * 1024
     """A tokenizer file; the largest public ones, of 256 K tokens with merges, are some 34 MB."""
+    tokenizer_fields: int = 4_000_000
+    """Fields of one message of a SentencePiece file; public ones have 256 K pieces at most. Each takes 150 bytes."""
 
     # JSON of any kind
     json_depth: int = 64

@@ -2,8 +2,8 @@
 
     python benchmarks/ladder_7b.py [--layers 32]
 
-Two checkpoints of drawn numbers, one after the other (13.5 GB each; whole, for rung 3 reads whole layers): a deep sketch
-is made of the first, and the second is held against it, in a process of its own. Prints seconds and peak memory of each.
+Two checkpoints of drawn numbers, one after the other (13.5 GB each, whole: rung 3 reads whole layers). A deep sketch is
+made of the first; the second is held against it, in a process of its own. Prints seconds and peak memory of each.
 """
 
 from __future__ import annotations

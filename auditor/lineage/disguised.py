@@ -17,7 +17,8 @@ from auditor.lineage.layermap import moment_frame
 from auditor.lineage.measuring import moments_of
 from auditor.lineage.sample import NeuronSample
 from auditor.lineage.searched import search
-from auditor.lineage.stats import log10_fixed_point_tail
+from auditor.lineage.stats import log10_fixed_point_tail, unit_rows
+from auditor.lineage.tails import log10_swap_tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,15 +36,18 @@ if TYPE_CHECKING:
 
 Rung = Literal["digest", "aligned-neurons", "framed-neurons", "searched-neurons"]
 
-TRIES: Final = 8
-"""Tests beyond the first rung that a comparison can come to: in order by tokens (two ways), anchors and moments,
-searched as they are, by tokens (two ways) and by moments."""
+TRIES: Final = 9
+"""Tests beyond the first looks that a comparison can come to: many neurons in place; in order by tokens (two ways),
+anchors and moments; searched as they are, by tokens (two ways) and by moments."""
 
 QUERIES: Final = 2048
 """Neurons that search, of all layers of a reference that is here whole; a sketch has those it has."""
 
 LAYER_QUERIES: Final = (32, 256)
 """Fewest and most neurons of one layer that search."""
+
+MANY_NEURONS: Final = 256
+"""Neurons of a layer that are tried in place once more, where the whole reference is here."""
 
 PLAIN_CHANNELS: Final = 1024
 """Coordinates in which neurons are searched as they are; of wider models every second channel, or fewer."""
@@ -58,13 +62,13 @@ class Try:
 
     Attributes
     ----------
-    rung : {"framed-neurons", "searched-neurons"}
+    rung : {"aligned-neurons", "framed-neurons", "searched-neurons"}
     frame : {"plain", "tokens", "anchors", "moments"}
     log10_p : float
         Over all layers, uncorrected.
     reference_layers, target_layers : tuple of int
     agreeing, tried : ndarray of int, shape (R, T)
-        Neurons that matched, of how many.
+        Neurons that matched, of how many; for exchanges, pairs of neighbours that are better off in place.
     best_log10_p : float
         The smallest that `log10_p` could have been.
     log10_p_pair, cosine : ndarray of float, shape (R, T)
@@ -81,6 +85,53 @@ class Try:
     tried: NDArray[np.intp]
     log10_p_pair: NDArray[np.float64]
     cosine: NDArray[np.float64]
+
+
+def many_in_place(reference: Sketch, reader: ModelReader) -> Iterator[Try]:
+    """Try rung 1 once more with neurons from all over each layer, where the whole reference is here: weak traces.
+
+    Only exchanges of neighbours are tested, see `log10_swap_tail`, so that thousands of neurons cost next to nothing.
+    """
+    if reference.reader is None or reader.shape != reference.reader.shape or not reader.view.on_disk:
+        return
+    known = reference.queries(MANY_NEURONS)
+    blocks = {block.layer: block for block in reversed(reader.blocks)}
+    layers = [layer for layer in reference.sample.layers if layer in blocks]
+    if known is None or not layers or len(known.index) < 2:
+        return
+    target = reader.folded(reader.sample(known.index, tuple(blocks[layer] for layer in layers)))
+    place = [known.layers.index(layer) for layer in layers]
+    even = len(known.index) // 2 * 2
+    differences = np.zeros((len(layers), even // 2))
+    usable = np.ones_like(differences, dtype=bool)
+    cosine = np.zeros(len(layers))
+    for ours, theirs in ((known.gate[place], target.gate), (known.up[place], target.up)):
+        (a, a_ok), (b, b_ok) = unit_rows(ours), unit_rows(theirs)
+        ok = a_ok & b_ok
+        usable &= ok[:, 0:even:2] & ok[:, 1:even:2]
+        moved = (side[:, 0:even:2] - side[:, 1:even:2] for side in (a, b))
+        differences += np.einsum("lnd,lnd->ln", *moved, dtype=np.float64)
+        cosine += np.einsum("lnd,lnd->l", a, b, dtype=np.float64) / np.maximum(1, ok.sum(axis=1)) / 2.0
+    differences = np.where(usable, differences, 0.0)
+    square = (len(layers), len(layers))
+    log10_p_pair, agreeing, tried = np.zeros(square), np.zeros(square, dtype=np.intp), np.zeros(square, dtype=np.intp)
+    cosines = np.full(square, np.nan)
+    for i, row in enumerate(differences):
+        log10_p_pair[i, i] = log10_swap_tail(row)
+        agreeing[i, i], tried[i, i] = int((row > 0.0).sum()), int(usable[i].sum())
+        cosines[i, i] = cosine[i]
+    yield Try(
+        rung="aligned-neurons",
+        frame="plain",
+        log10_p=log10_swap_tail(differences),
+        best_log10_p=-float(np.log10(2.0)) * int(usable.sum()),
+        reference_layers=tuple(layers),
+        target_layers=tuple(layers),
+        agreeing=agreeing,
+        tried=tried,
+        log10_p_pair=log10_p_pair,
+        cosine=cosines,
+    )
 
 
 def in_order(reference: Sketch, reader: ModelReader, blocks: tuple[Block, ...], *, whole: bool) -> Iterator[Try]:

@@ -11,7 +11,7 @@ import numpy as np
 from auditor.errors import OverBudget, SizeMismatch
 from auditor.lineage.aligned import AlignedNeurons, aligned_neurons, detection_limit
 from auditor.lineage.change import describe_change
-from auditor.lineage.disguised import TRIES, in_order, searches
+from auditor.lineage.disguised import TRIES, in_order, many_in_place, searches
 from auditor.lineage.embeddings import shared_embeddings
 from auditor.lineage.reader import ModelReader
 from auditor.lineage.stats import bonferroni
@@ -247,7 +247,7 @@ def _climb(tries: Iterator[Try], *, corrections: int, ordered: bool) -> _Climb:
                 rung=one.rung,
                 frame=one.frame,
                 log10_p=log10_p,
-                exact=one.rung == "framed-neurons",
+                exact=one.rung != "searched-neurons",
                 agreeing=int(one.agreeing.max(initial=0)),
                 tried=int(one.tried.max(initial=0)),
             )
@@ -263,7 +263,9 @@ def _disguised(
     blocks = reader.blocks_with(int(reference.sample.index[-1]))
     whole = depth != "quick" and reader.view.on_disk
     tries = itertools.chain(
-        in_order(reference, reader, blocks, whole=whole), searches(reference, reader) if whole else ()
+        many_in_place(reference, reader) if whole else (),
+        in_order(reference, reader, blocks, whole=whole),
+        searches(reference, reader) if whole else (),
     )
     climb = _climb(tries, corrections=corrections, ordered=candidate.reason != _SORTED)
     rungs = candidate.rungs + climb.rungs
@@ -327,7 +329,7 @@ def _found(candidate: Candidate, one: Try, rungs: tuple[RungResult, ...]) -> Can
         log10_p=rungs[-1].log10_p,
         exact=rungs[-1].exact,
         cosine=float(np.mean(cosines)) if cosines else None,
-        relation=Relation(kind="disguised"),
+        relation=Relation(kind="modified" if one.rung == "aligned-neurons" else "disguised"),
         layers=layers,
         rungs=rungs,
     )

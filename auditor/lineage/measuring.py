@@ -21,8 +21,7 @@ SMALL_WIDTH: Final = 1536
 """Width up to which a model is measured whole: every layer, and its directions exactly."""
 
 _MOST_LAYERS = 64  # of a small model
-_PASSES = 2
-_POOLED_LAYERS = 2  # of a wider model, for the leading directions alone
+_PASSES = 3
 _NEURONS = 1 << 17  # of a layer; of more, as of hundreds of experts, up is not held against down
 _ROWS_AT_ONCE = 4096
 _KINDS = ("gate", "up", "down")
@@ -64,32 +63,42 @@ def take_moments(reader: ModelReader, layers: tuple[int, ...]) -> Moments:
     FileError
         When a matrix cannot be read or decoded.
     """
-    basis, strength = leading_directions(reader, fitted_layers(reader.layers))
+    pooled = fitted_layers(reader.layers)
+    basis = leading_directions(reader, pooled)
     k = basis.shape[1]
     symmetric, general = (np.zeros((len(layers), 3, k, k), dtype=np.float32) for _ in range(2))
     means = np.zeros((len(layers), k), dtype=np.float32)
     for i, layer in enumerate(layers):
         symmetric[i], general[i, 0], means[i] = _of_neurons(reader, layer, basis)
-        general[i, 1], general[i, 2] = _of_attention(reader, layer, basis)
+        with np.errstate(all="ignore"):  # weights that are not finite: their products are left out
+            general[i, 1], general[i, 2] = _of_attention(reader, layer, basis)
     vocabulary, token, vocabulary_means = _of_vocabulary(reader, basis)
+    taken = [i for i, layer in enumerate(layers) if layer in pooled] or list(range(len(layers)))
+    values, vectors = np.linalg.eigh(symmetric[taken].mean(axis=(0, 1), dtype=np.float64))
+    turn = np.ascontiguousarray(vectors[:, ::-1], dtype=np.float32)
     return Moments(
         layers=layers,
-        basis=basis,
-        strength=strength,
-        symmetric=symmetric,
-        general=general,
-        means=means,
-        vocabulary=vocabulary,
-        token=token,
-        vocabulary_means=vocabulary_means,
+        basis=basis @ turn,
+        strength=np.maximum(values[::-1], 0.0).astype(np.float32),
+        symmetric=_turned(symmetric, turn),
+        general=_turned(general, turn),
+        means=means @ turn,
+        vocabulary=_turned(vocabulary, turn),
+        token=_turned(token, turn),
+        vocabulary_means=vocabulary_means @ turn,
     )
 
 
-def leading_directions(reader: ModelReader, layers: tuple[int, ...]) -> tuple[Units, Units]:
-    """Return leading eigenvectors (d, k) and eigenvalues (k,) of the mean second moment of neurons.
+def _turned(matrices: Units, turn: Units) -> Units:
+    return np.asarray(turn.T @ matrices @ turn, dtype=np.float32)
 
-    Exact, or by subspace iteration on some of the layers in a wide model. The start of that is drawn by a fixed seed;
-    N. Halko, P. G. Martinsson, J. A. Tropp, *SIAM Review* 53, 2011, for how near a few passes come.
+
+def leading_directions(reader: ModelReader, layers: tuple[int, ...]) -> Units:
+    """Return orthonormal columns that span the directions in which neurons are strongest, shape (d, k).
+
+    Eigenvectors of the mean second moment, or near them: in a wide model by subspace iteration on gate and up of
+    layers in turn. The start of that is drawn by a fixed seed; N. Halko, P. G. Martinsson, J. A. Tropp,
+    *SIAM Review* 53, 2011, for how near a few passes come.
 
     Raises
     ------
@@ -107,25 +116,15 @@ def leading_directions(reader: ModelReader, layers: tuple[int, ...]) -> tuple[Un
                     total += units.T @ units
                     count += int(usable.sum())
                 pooled += total / max(1, count)
-        values, vectors = np.linalg.eigh(pooled / (len(layers) * len(_KINDS)))
-        return (
-            np.ascontiguousarray(vectors[:, ::-1][:, :k], dtype=np.float32),
-            values[::-1][:k].astype(np.float32),
-        )
+        return np.ascontiguousarray(np.linalg.eigh(pooled)[1][:, ::-1][:, :k], dtype=np.float32)
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((width, k + k // 4)))[0].astype(np.float32)
-    seen = 0
     for _ in range(_PASSES):
-        image, seen = np.zeros_like(basis), 0
-        for layer in spread(layers, _POOLED_LAYERS):
-            for kind in ("gate", "up"):
-                for units, usable in reader.matrix(layer, kind):
-                    image += units.T @ (units @ basis)
-                    seen += int(usable.sum())
+        image = np.zeros_like(basis)
+        for i, layer in enumerate(layers):
+            for units, _ in reader.matrix(layer, _KINDS[i % 2]):
+                image += units.T @ (units @ basis)
         basis, within = np.linalg.qr(image)
-    vectors, values, _ = np.linalg.svd(within)
-    return np.ascontiguousarray(basis @ vectors[:, :k], dtype=np.float32), (values[:k] / max(1, seen)).astype(
-        np.float32
-    )
+    return np.ascontiguousarray(basis @ np.linalg.svd(within)[0][:, :k], dtype=np.float32)
 
 
 def _of_neurons(reader: ModelReader, layer: int, basis: Units) -> tuple[Units, Units, Units]:
@@ -165,7 +164,8 @@ def _of_attention(reader: ModelReader, layer: int, basis: Units) -> tuple[Units,
         size = len(k) // heads
         # the sum over the query heads of each key head
         q, o = (rows.reshape(heads, len(rows) // len(k), size, -1).sum(axis=1).reshape(len(k), -1) for rows in (q, o))
-    return v.T @ o, q.T @ k
+    written, attended = v.T @ o, q.T @ k
+    return (written if np.isfinite(written).all() else zero), (attended if np.isfinite(attended).all() else zero)
 
 
 def _attention_rows(reader: ModelReader, layer: int, basis: Units) -> tuple[Units, Units, Units, Units] | None:
@@ -179,8 +179,7 @@ def _attention_rows(reader: ModelReader, layer: int, basis: Units) -> tuple[Unit
             if len(shape) != 2 or shape[role != "o"] != width:
                 return None
             if role == "o":
-                whole = view.rows(layer, role, np.arange(width))
-                found.append(whole.T @ basis)
+                found.append(_written(reader, layer, shape[1], basis))
                 continue
             found.append(_projected(reader, layer, role, shape[0], basis * norm[:, None]))
     except (KeyError, FileError, ValueError):
@@ -194,6 +193,15 @@ def _projected(reader: ModelReader, layer: int, role: str, count: int, basis: Un
     return np.concatenate(
         [reader.view.rows(layer, role, np.arange(s, min(s + _ROWS_AT_ONCE, count))) @ basis for s in starts]
     )
+
+
+def _written(reader: ModelReader, layer: int, count: int, basis: Units) -> Units:
+    """Columns of o in the directions, shape (count, k)."""
+    total = np.zeros((count, basis.shape[1]), dtype=np.float32)
+    for start in range(0, len(basis), _ROWS_AT_ONCE):
+        index = np.arange(start, min(start + _ROWS_AT_ONCE, len(basis)))
+        total += reader.view.rows(layer, "o", index).T @ basis[index]
+    return total
 
 
 def _of_vocabulary(reader: ModelReader, basis: Units) -> tuple[Units, Units, Units]:

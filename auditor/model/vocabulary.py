@@ -15,7 +15,7 @@ from auditor.limits import LIMITS
 from auditor.sources.base import Blob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from auditor.formats import Container
     from auditor.sources.base import Source
@@ -92,17 +92,21 @@ def _sentencepiece(data: bytes, file: str) -> Mapping[str, int]:
     return found
 
 
-def _fields(data: bytes) -> list[tuple[int, bytes]]:
-    """Return the length-delimited fields of a protocol buffer, in order; raises ValueError where it is cut short."""
-    out, at = [], 0
-    while at < len(data):
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the length-delimited fields of a protocol buffer, in order; raises ValueError where it is cut short."""
+    at = 0
+    for _ in range(LIMITS.tokenizer_fields + 1):
+        if at == len(data):
+            return
         key, at = _varint(data, at)
         kind = key & 7
         if kind == 0:
             _, at = _varint(data, at)
         elif kind == _LENGTH_DELIMITED:
             length, at = _varint(data, at)
-            out.append((key >> 3, data[at : at + length]))
+            if length > len(data) - at:
+                raise ValueError("cut short")
+            yield key >> 3, data[at : at + length]
             at += length
         elif kind in _SKIPPED:
             at += _SKIPPED[kind]
@@ -110,7 +114,7 @@ def _fields(data: bytes) -> list[tuple[int, bytes]]:
             raise ValueError(f"wire type {kind}")
         if at > len(data):
             raise ValueError("cut short")
-    return out
+    raise ValueError("too many fields")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

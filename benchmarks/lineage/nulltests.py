@@ -154,7 +154,7 @@ def _cosines(a: Rows, b: Rows) -> Rows:
 
 
 def _told_apart(gate: Rows, up: Rows) -> Bools:
-    """Unit rows that are not zero, and not repeated among those of their draw: (..., n, d) to (..., n)."""
+    """Say which unit rows are not zero, nor repeated among those of their draw: (..., n, d) to (..., n)."""
     there = gate.any(axis=-1) & up.any(axis=-1)
     alike = (gate @ gate.swapaxes(-1, -2) > 1.0 - 1e-6) & (up @ up.swapaxes(-1, -2) > 1.0 - 1e-6)
     return np.asarray(there & ~(alike & ~np.eye(gate.shape[-2], dtype=bool)).any(axis=-1))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torchkit as kit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.formats import open_checkpoints, picklemachine
@@ -295,6 +295,7 @@ plain = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(plain, st.integers(0, 5))
 def test_opcodes_are_those_of_pickletools(value: object, protocol: int) -> None:
     data = pickle.dumps(value, protocol=protocol)
@@ -312,6 +313,7 @@ def without_bytes(value: object) -> object:
     return value
 
 
+@settings(max_examples=40)
 @given(plain, st.integers(2, 5))
 def test_plain_values_are_what_pickle_makes(value: object, protocol: int) -> None:
     data = pickle.dumps(value, protocol=protocol)

@@ -129,6 +129,7 @@ def test_hostile_scales_are_values_and_no_warnings(name: str) -> None:
 # --- laws -----------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 8), st.integers(1, 70), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_unpacked_bits_are_those_packed(bits: int, count: int, rows: int, random: object) -> None:
     codes = [[random.randrange(2**bits) for _ in range(count)] for _ in range(rows)]  # type: ignore[attr-defined]

@@ -494,7 +494,7 @@ MODELS = st.dictionaries(TEXT.filter(lambda name: name != "__metadata__"), ARRAY
 METADATA = st.none() | st.dictionaries(TEXT, TEXT, min_size=1, max_size=3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(MODELS, METADATA)
 def test_round_trip_from_the_library(model: dict[str, np.ndarray], metadata: dict[str, str] | None) -> None:
     data = save(model, metadata)
@@ -540,7 +540,7 @@ def check_against_library(data: bytes) -> None:
 EDITS = st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), min_size=1, max_size=3)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(EDITS, st.integers(0, len(VALID)))
 @example([(0, 255)], len(VALID))
 def test_changed_bytes_are_refused_by_type_or_read_as_the_library_reads_them(
@@ -553,7 +553,7 @@ def test_changed_bytes_are_refused_by_type_or_read_as_the_library_reads_them(
     check_against_library(bytes(changed[:keep]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_changed_headers_are_refused_by_type_or_read_as_the_library_reads_them(data: st.DataObject) -> None:
     pieces = [

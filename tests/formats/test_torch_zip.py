@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torchkit as kit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import AmbiguousArchive, BadMagic, FileError, LimitExceeded, UnsafePath, UnsupportedFormat
@@ -71,6 +71,7 @@ def tensors(draw: st.DrawFn) -> dict[str, kit.Value]:
     return out
 
 
+@settings(max_examples=30)
 @given(tensors(), st.sampled_from([kit.torch_zip, kit.torch_legacy]))
 def test_round_trip(held: dict[str, kit.Value], write: Callable[[dict[str, kit.Value]], bytes]) -> None:
     data = write(held)

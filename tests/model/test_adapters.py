@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torchkit as kit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelkit import make_model, safetensors_bytes
 
@@ -103,6 +103,7 @@ def test_rows_are_those_of_the_sum(weights: str, *, rslora: bool, scaling: float
     assert len(names) == 2  # none that a file's digests could be taken for
 
 
+@settings(max_examples=40)
 @given(
     st.integers(1, 6), st.integers(1, 40), st.sampled_from(["", "model.layers.1.mlp.", "mlp.", "^model.layers.1.mlp."])
 )

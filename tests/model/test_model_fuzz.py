@@ -82,7 +82,7 @@ def check(container: Container, config: dict[str, object]) -> None:
             assert block.role("gate") in {role for layer, role, _ in view.places() if layer == block.layer}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tensors=st.dictionaries(
         layer_names(), st.tuples(st.sampled_from(["F32", "BF16", "I8", "F4"]), SHAPES), max_size=14
@@ -95,7 +95,7 @@ def test_any_tensors_of_any_families(
     check(stored(tensors, "safetensors", {}), config)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tensors=st.dictionaries(gguf_names(), st.tuples(st.sampled_from(["F32", "Q8_0", "Q4_K"]), SHAPES), max_size=14),
     architecture=st.sampled_from(["llama", "phi3", "chatglm", "falcon", "qwen2moe", ""]),
@@ -106,7 +106,7 @@ def test_any_tensors_of_gguf(tensors: dict[str, tuple[str, tuple[int, ...]]], ar
     check(stored(tensors, "gguf", metadata), {})
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     family=st.sampled_from(list(FAMILIES.values())),
     changes=st.lists(st.tuples(st.integers(0, 60), st.one_of(st.none(), SHAPES)), min_size=1, max_size=4),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 from ggufkit import gguf_bytes, gguf_tensors, llama_gguf, llama_metadata, permute
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from modelkit import Model, make_model, safetensors_bytes
 
@@ -264,6 +264,7 @@ MATRIX = RNG.normal(size=(40, 8)).astype(np.float32)
 HALF = MATRIX.astype("<f2")
 
 
+@settings(max_examples=40)
 @given(index=st.lists(st.integers(0, 39), max_size=60))
 def test_any_index_gives_the_rows_and_reads_each_once(index: list[int]) -> None:
     view = view_of(block("F16", HALF.shape, HALF.tobytes()))
@@ -447,6 +448,7 @@ def test_wrong_head_counts_give_another_order(heads: int, kv_heads: int) -> None
     assert right == [heads == HEADS, kv_heads == KV_HEADS]
 
 
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_rows_of_q(data: st.DataObject) -> None:
     index = data.draw(st.lists(st.integers(0, HEADS * HEAD_SIZE - 1), max_size=20))

@@ -199,7 +199,16 @@ def test_a_length_that_is_told_reserves_nothing() -> None:
     assert peak < 4 * 2**20
 
 
+@pytest.mark.parametrize("spare", [-1, 0])
+def test_more_fields_than_any_tokenizer_has_are_refused(spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"t{i}" for i in range(50)]
+    whole = len(texts) + 2  # trainer and normaliser
+    monkeypatch.setattr(vocabulary, "LIMITS", replace(LIMITS, tokenizer_fields=whole + spare))
+    assert len(read({"tokenizer.model": pieces(texts)})) == (0 if spare else 50)
+
+
 @given(st.binary(max_size=80))
+@settings(max_examples=40)
 def test_any_bytes_are_a_vocabulary_or_none(data: bytes) -> None:
     for name in ("tokenizer.json", "vocab.json", "tokenizer.model"):
         for text, row in read({name: data}).items():
@@ -209,6 +218,7 @@ def test_any_bytes_are_a_vocabulary_or_none(data: bytes) -> None:
 
 
 @given(st.data())
+@settings(max_examples=60)
 def test_a_file_that_is_cut_or_changed_is_read_or_left(data: st.DataObject) -> None:
     whole = bytearray(pieces(["<unk>", "a", "\u2581bc"]))
     whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
