@@ -182,7 +182,8 @@ def test_a_width_pruned_model_is_held_against_the_next_wider_reference(field: Fi
     field()
     (row,) = field.data["models"]
     assert row["reference"] == "llama-2-7b"
-    assert row["rung"] == "framed-neurons"
+    assert (row["rung"], row["verdict"]) == (None, "inconclusive")  # its neurons cannot lie in place
+    assert "neurons in another order were not searched for" in row["reason"]
 
 
 def test_experts_too_small_for_the_sample_are_inconclusive_and_no_crash(field: Field) -> None:

@@ -212,7 +212,7 @@ KINDS = {
     ),
     "adapter only": Kind(
         build=adapter_only,
-        verdict="inconclusive",
+        verdict="adapter",
         warns="LIC-001 NOT-001 AUP-001",
         exit_code=3,
         untested="LIC-001 NOT-001 AUP-001",

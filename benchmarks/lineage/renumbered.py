@@ -16,6 +16,8 @@ from targets import TARGETS, Target, load
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from targets import Step
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renumbered:
@@ -33,6 +35,11 @@ class Renumbered:
     def name(self) -> str:
         """A name for people, and for its folder."""
         return f"{self.target.name}+tokenizer"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Changes that it was made by."""
+        return self.target.steps
 
     @property
     def models(self) -> tuple[str, ...]:
