@@ -18,6 +18,9 @@ collect_ignore_glob = [
 import pytest
 from hypothesis import HealthCheck, settings
 
+collect_ignore_glob = ["integration/quantise_by_tools.py", "integration/transformers/*"]
+"""Scripts that run in environments of their own."""
+
 # Timing on shared machines says nothing about the code; a failing example is what counts.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
