@@ -10,11 +10,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Commands that tests run in processes of their own start in half the time where byte code is kept, as it is for users.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-collect_ignore_glob = [
-    "integration/quantise_by_tools.py",
-    "integration/transformers/*",
-]  # run in environments of their own
-
 import pytest
 from hypothesis import HealthCheck, settings
 

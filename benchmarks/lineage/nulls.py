@@ -154,7 +154,7 @@ def _token_frame(reference: str, target: str) -> Frame:
 
 @functools.cache
 def _moment_frame(reference: str, target: str) -> Frame:
-    frame = moments_frame(_sketch(reference), draws.reader(target))
+    found = moments_frame(_sketch(reference), draws.reader(target))
     assert frame is not None  # noqa: S101 (they are of one shape)
     return frame
 
