@@ -24,7 +24,7 @@ ENTRY = rf'(?s)(\[reference\.{re.escape(NAME)}\].*?\nsha256 = ")[0-9a-f]{{64}}'
 
 def main() -> None:
     """Write the sketch and its digest."""
-    data = sketch(str(smollm2.fetch()), name=NAME, license=LICENSE, deep=True)
+    data = sketch(str(smollm2.fetch()), name=NAME, license=LICENSE)
     path = FOLDER / "sketches" / f"{NAME}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
