@@ -126,3 +126,18 @@ def test_files_that_cannot_be_read_are_named_in_the_reason(tmp_path: Path, again
     (target / "more.safetensors").write_bytes(b"cut")
     reason = str(held(target, against).lineage.reason)
     assert reason.startswith("not all weights could be read: more.safetensors: ")
+
+
+def test_experts_smaller_than_the_dense_layers_are_no_crash(tmp_path: Path) -> None:
+    """As DeepSeek's: the first layer is dense and of the reference's size, the experts behind it are not."""
+    model = {name: w for name, w in OTHER.items() if not name.startswith("model.layers.1.mlp.")}
+    for expert in range(2):
+        at = f"model.layers.1.mlp.experts.{expert}."
+        shapes = {"gate_proj": (NEURONS // 2, HIDDEN), "up_proj": (NEURONS // 2, HIDDEN)}
+        shapes["down_proj"] = (HIDDEN, NEURONS // 2)
+        model |= {f"{at}{name}.weight": matrix(*shape) for name, shape in shapes.items()}
+    model["model.layers.1.mlp.gate.weight"] = matrix(2, HIDDEN)
+    against = str(write_model(BASE, tmp_path / "base"))  # the model itself: of a sketch fewer neurons are asked for
+    report = scan(str(write_model(model, tmp_path / "m")), Options(against=(against,), licence=False))
+    assert report.lineage.verdict in {"independent", "inconclusive"}
+    assert report.coverage.unread == ()

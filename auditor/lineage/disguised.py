@@ -95,9 +95,11 @@ def many_in_place(reference: Sketch, reader: ModelReader) -> Iterator[Try]:
     if reference.reader is None or reader.shape != reference.reader.shape or not reader.view.on_disk:
         return
     known = reference.queries(MANY_NEURONS)
-    blocks = {block.layer: block for block in reversed(reader.blocks)}
+    if known is None or len(known.index) < 2:
+        return
+    blocks = {block.layer: block for block in reversed(reader.blocks_with(int(known.index.max())))}
     layers = [layer for layer in reference.sample.layers if layer in blocks]
-    if known is None or not layers or len(known.index) < 2:
+    if not layers:
         return
     target = reader.folded(reader.sample(known.index, tuple(blocks[layer] for layer in layers)))
     place = [known.layers.index(layer) for layer in layers]

@@ -1,6 +1,6 @@
 """Draw from the null, 10,000 times for every rung and frame, to see whether p-values mean what they say.
 
-    python benchmarks/lineage/nulls.py                      # some 2 minutes on two cores
+    python benchmarks/lineage/nulls.py                      # some 4 minutes on two quiet cores
     python benchmarks/lineage/nulls.py --draws 2000 --only searched
 
 Each row is one p-value on one kind of null. `<= .1` and so on are the shares of draws at or below; a row fails where a
@@ -8,7 +8,8 @@ one-sided Clopper-Pearson bound (1e-4) says that the true share is above the lev
 uniform distribution; counts are spread over their steps first (p = P(K > k) + U P(K = k)), so that D is small where
 their distribution is as said. `D+` is how far p-values are too small, which matters; the rest of D is power given away,
 as bounds and corrections do. Rows marked (raw) are not used by the auditor: they show what the search would be if
-chance alone ruled it, and are called uniform where D+ is no larger than 1e-4 of uniform samples have it.
+chance alone ruled it, and are called uniform where neither D+ nor the mean count is above what 1e-4 of uniform samples
+have.
 
 Draws that share a trained model are not quite independent. Small models come from `train.py`, SmolLM2 from
 `smollm.py`; rows whose models are not there are left out, and named.
@@ -45,11 +46,14 @@ from auditor.lineage.sketch import Sketch, sketch_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from auditor.lineage.layermap import MomentFrame
+
     Framed = Iterator[tuple[Pair, Frame]]
     Make = Callable[[int, int], list[Drawn]]
 
 LEVELS = (0.1, 0.01, 0.001)
 _SURE = 1e-4
+_DEVIATIONS = 3.72  # of the normal distribution, above which that share lies
 _COLUMNS = ("rung", "frame", "null", "p-value", "draws", "<= .1", "<= .01", "<= .001", "D", "D+", "mean count", "")
 
 
@@ -116,13 +120,20 @@ def describe(one: Drawn) -> tuple[list[str], bool]:
     if one.used:
         said = f"FAIL at {', '.join(over)}" if over else "ok"
     else:
-        said = "not uniform" if over or above > math.sqrt(-math.log(_SURE) / 2.0 / count) else "uniform"
+        said = "not uniform" if over or above > math.sqrt(-math.log(_SURE) / 2.0 / count) or _many(one) else "uniform"
     shares = [f"{k / count:.4f}" for k in hits]
     return [str(count), *shares, f"{both:.3f}", f"{above:.3f}", mean, said], not (over and one.used)
 
 
 def _exceeds(hits: int, count: int, level: float) -> bool:
     return hits / count > level and table.clopper_pearson(hits, count, level=1.0 - 2.0 * _SURE)[0] > level
+
+
+def _many(one: Drawn) -> bool:
+    """Say whether the mean of a rare count is too large to be chance, by the normal approximation."""
+    if one.mean is None or one.expected is None:
+        return False
+    return one.mean - one.expected > _DEVIATIONS * math.sqrt(one.expected / one.log10_p.size)
 
 
 # Pairs, with the frame in which they are tested
@@ -153,10 +164,14 @@ def _token_frame(reference: str, target: str) -> Frame:
 
 
 @functools.cache
-def _moment_frame(reference: str, target: str) -> Frame:
+def _fitted_to_moments(reference: str, target: str) -> MomentFrame:
     found = moments_frame(_sketch(reference), draws.reader(target))
-    assert frame is not None  # noqa: S101 (they are of one shape)
-    return frame
+    assert found is not None  # noqa: S101 (both are here whole)
+    return found
+
+
+def _moment_frame(reference: str, target: str) -> Frame:
+    return _fitted_to_moments(reference, target).frame
 
 
 def _framed(names: list[tuple[str, str]], fit: Callable[[str, str], Frame]) -> Framed:
@@ -167,12 +182,12 @@ def _framed(names: list[tuple[str, str]], fit: Callable[[str, str], Frame]) -> F
 
 
 def _held_out(names: list[tuple[str, str]]) -> Framed:
-    """Yield pairs of small models in the frame of their moments, in layers that it was not fitted to."""
+    """Yield pairs of small models in the frame of their moments, in layers that had no say in it."""
     for pair in itertools.cycle(names):
-        moments = _sketch(pair[0]).moments_of_model()
-        assert moments is not None  # noqa: S101 (they are here whole)
-        rest = tuple(layer for layer in range(4) if layer not in moments.layers)
-        yield _trained(*pair).layers(rest, rest), _moment_frame(*pair)
+        found = _fitted_to_moments(*pair)
+        ours, theirs = ({layers[side] for layers in found.layers} for side in (0, 1))
+        reference, target = (tuple(layer for layer in range(4) if layer not in fitted) for fitted in (ours, theirs))
+        yield _trained(*pair).layers(reference, target), found.frame
 
 
 def _smollm(seed: int, *, reference: int, target: int) -> Framed:
