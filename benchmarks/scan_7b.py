@@ -48,9 +48,9 @@ def main() -> None:
             "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
             "auditor --help": [*AUDITOR, "--help"],
             "compare, derived (cosine .5)": [*AUDITOR, "compare", "base.sketch", "tuned"],
-            "compare, independent": [*AUDITOR, "compare", "base.sketch", "other"],
+            "compare --quick, independent": [*AUDITOR, "compare", "base.sketch", "other", "--quick"],
             "scan, derived (cosine .5)": [*AUDITOR, "scan", "tuned", "--against", "base.sketch"],
-            "scan, independent": [*AUDITOR, "scan", "other", "--against", "base.sketch"],
+            "scan --quick, independent": [*AUDITOR, "scan", "other", "--against", "base.sketch", "--quick"],
         }
         results: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for run in range(RUNS + 1):
@@ -65,7 +65,7 @@ def main() -> None:
             print(f"{name:<28} {statistics.median(wall):8.2f} {min(wall):6.2f} {max(wall):6.2f} {peak:8.0f}")
         print()
         for target in ("tuned", "other"):
-            command = [*AUDITOR, "scan", target, "--against", "base.sketch", "--format", "json"]
+            command = [*AUDITOR, "scan", target, "--against", "base.sketch", "--quick", "--format", "json"]
             report = json.loads(subprocess.run(command, cwd=work, check=True, capture_output=True).stdout)
             lineage, coverage = report["lineage"], report["coverage"]
             total = sum(file["size"] for file in report["target"]["files"])

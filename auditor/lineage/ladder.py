@@ -127,6 +127,7 @@ def upper_costs(view: ModelView, reference: Sketch, *, depth: Depth = "auto") ->
 
 
 _SORTED = "neurons are sorted by size in both models, so their order proves nothing"
+_CHANGED_LAYERS = 8  # spread over the matched ones, to say what became of the rows
 _LAYER_LOG10_P = -3.0  # a pair of layers matches at this level, corrected for the number of pairs
 _COPY_COSINE = 1.0 - 5e-6  # lowest row cosine under bfloat16 rounding; 8-bit quantisation stays below
 
@@ -450,7 +451,12 @@ def _relation(
     lowest = [found.lowest_cosine[r_of[m.reference], t] for t, m in enumerate(layers) if m.reference is not None]
     copied = len(sources) == len(layers) and min(lowest, default=0.0) >= _COPY_COSINE
     pairs = [(r_of[match.reference], t) for t, match in enumerate(layers) if match.reference is not None]
-    rows = [(a[r], b[t]) for r, t in pairs for a, b in ((known.gate, target.gate), (known.up, target.up))]
+    some = (
+        [pairs[i] for i in np.unique(np.linspace(0, max(0, len(pairs) - 1), _CHANGED_LAYERS).round().astype(int))]
+        if pairs
+        else []
+    )
+    rows = [(a[r], b[t]) for r, t in some for a, b in ((known.gate, target.gate), (known.up, target.up))]
     numbers = [match.target for match in layers if match.reference is not None]
     experts = max((numbers.count(number) for number in numbers), default=0)
     once = sources if experts <= 1 else list(dict.fromkeys(sources))

@@ -1,6 +1,6 @@
 """Draw from the null, 10,000 times for every rung and frame, to see whether p-values mean what they say.
 
-    python benchmarks/lineage/nulls.py                      # some 4 minutes on two quiet cores
+    python benchmarks/lineage/nulls.py                      # some 3 minutes on two quiet cores
     python benchmarks/lineage/nulls.py --draws 2000 --only searched
 
 Each row is one p-value on one kind of null. `<= .1` and so on are the shares of draws at or below; a row fails where a

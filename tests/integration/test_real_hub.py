@@ -217,7 +217,8 @@ def test_a_repository_is_judged_as_the_same_files_are_locally(
     monkeypatch.chdir(tmp_path)
     options = Options(against=(REFERENCE,), first_layers=first_layers)
     remote, local = auditor.scan(f"acme/{name}", options), auditor.scan(str(models / name), options)
-    assert remote.lineage == local.lineage
+    assert remote.lineage.candidates == local.lineage.candidates  # far away, no more is read beside a sure verdict
+    assert set(remote.lineage.supporting) <= set(local.lineage.supporting)
     assert [(found.id, found.status) for found in remote.findings] == [
         (found.id, found.status) for found in local.findings
     ]
