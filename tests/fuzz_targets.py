@@ -238,8 +238,9 @@ def fuzz_torch(data: bytes) -> None:
 HARMLESS = {
     "torch.Size", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state", "torch._tensor._rebuild_from_type_v2", "_codecs.encode",
+    *(f"torch.{alias}" for alias in ("double", "float", "half", "long", "int", "short")),
 }  # fmt: skip
-"""Globals that torch itself takes for data, and that no mutation of the seeds should come near."""
+"""Globals that torch itself takes for data, with the other names that it has for its dtypes."""
 
 
 # --- safetensors, held against the library --------------------------------------------------------------
@@ -320,7 +321,9 @@ def fuzz_gguf(data: bytes) -> None:
     ours = {
         entry.name: (entry.dtype, entry.shape, entry.start, entry.stop - entry.start) for entry in container.tensors
     }
-    assert ours == tensors
+    stale = {name for name, held in tensors.items() if held[0] == "Q8_1"}  # 40 bytes there, 36 in llama.cpp since 2023
+    assert ours.keys() == tensors.keys()
+    assert all(ours[name] == held for name, held in tensors.items() if name not in stale)
 
 
 # --- adapters, merged by hand ---------------------------------------------------------------------------
