@@ -110,6 +110,22 @@ FILE_RULES = (
 )
 """Rules about files, wherever they are decided."""
 
+AUDIT_RULES = (
+    FileRule(
+        id="AUD-001",
+        title="Everything that could hold weights was read",
+        why="A clean answer about part of a model says nothing of the rest of it.",
+        fix="See the reason beside each file: convert it, repair it, or take it out of the repository.",
+    ),
+    FileRule(
+        id="AUD-002",
+        title="The weights gave an answer",
+        why="Where nothing could be compared, nothing was found out: that is no clean result.",
+        fix="See the reason: it names what was lacking, a reference to build or a format to convert.",
+    ),
+)
+"""What an audit itself must have done. Formats that list results show these where the report has no finding."""
+
 
 def file_finding(rule_id: str, status: Status, evidence: str = "") -> Finding:
     """Make the finding of a rule about files."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import Progress, config_file, echo_json, emit, errors, in_ci, parse_size, quit_with
+from auditor.cli.console import Progress, config_file, echo_json, errors, in_ci, parse_size, quit_with
+from auditor.cli.outputs import Outputs, emit, parse_outputs
 from auditor.cli.signing import Signing, attest_and_report
 from auditor.errors import UsageError
 from auditor.escape import visible
@@ -53,6 +54,7 @@ def scan(
     Exit codes: 0 nothing to act on, 1 findings, 2 usage or target error, 3 incomplete or inconclusive.
     """
     with errors():
+        outputs = parse_outputs(format, output)
         choices = {
             "against": tuple(against or ()),
             "base": base,
@@ -74,7 +76,7 @@ def scan(
         with errors():
             if stray := next((name for name, value in (("--key", key), ("--oms", oms)) if value is not None), None):
                 raise UsageError(f"{stray} is for signing: give --attest FILE too")
-        _audit(target, chosen, format, output)
+        _audit(target, chosen, outputs)
     signing = Signing(
         output=attest,
         key=key,
@@ -83,7 +85,7 @@ def scan(
         trust_config=trust_config,
         oms=oms,
     )
-    attest_and_report(target, chosen, signing, report=(format, output))
+    attest_and_report(target, chosen, signing, report=outputs)
 
 
 def compare(
@@ -105,6 +107,7 @@ def compare(
 ) -> None:
     """Test whether TARGET shares descent with BASE. The report of `scan TARGET --against BASE`, without the licence."""
     with errors():
+        outputs = parse_outputs(format, output)
         choices = {
             "against": (base,),
             "base": merge_base,
@@ -118,7 +121,7 @@ def compare(
     chosen = _options(choices, fail_on, fail_on_incomplete)
     if dry_run:
         _dry_run(target, chosen, format)
-    _audit(target, chosen, format, output)
+    _audit(target, chosen, outputs)
 
 
 def sketch(
@@ -212,9 +215,10 @@ def _options(choices: dict[str, Any], fail_on: opt.FailOn, fail_on_incomplete: b
     )
 
 
-def _audit(target: str, chosen: Options, format_: opt.Format, output: Path | None) -> NoReturn:
+def _audit(target: str, chosen: Options, outputs: Outputs) -> NoReturn:
     from auditor.audit import audit
     from auditor.digests.files import Hashing
+    from auditor.report import Placed
     from auditor.sources import open_source
 
     with errors():
@@ -222,7 +226,7 @@ def _audit(target: str, chosen: Options, format_: opt.Format, output: Path | Non
             hashing = Hashing(open_source(target), progress=progress)
             progress.watch(hashing.source)
             report = audit(target, chosen, hashing=hashing, notify=progress.say).report
-        emit(report, format_, output)
+        emit([Placed(report=report)], outputs)
     quit_with(report.exit_code)
 
 

@@ -17,14 +17,11 @@ import typer
 from auditor.errors import AuditError, UsageError
 from auditor.escape import visible
 from auditor.limits import LIMITS
-from auditor.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from auditor.cli.options import Format
-    from auditor.report import Report
     from auditor.sources import Counting, Source
 
 EXIT_REFUSED, EXIT_USAGE = 1, 2
@@ -124,18 +121,6 @@ def parse_size(text: str | None) -> int | None:
     if match is None:
         raise UsageError(f"{text}: not a number of bytes, as 20000000, 20MB or 1GB")
     return int(match[1]) * _UNITS[match[2]]
-
-
-def emit(report: Report, format_: Format, output: Path | None) -> None:
-    """Write a report where it was asked for."""
-    from auditor.report import RENDERERS
-
-    text = RENDERERS[format_](report)
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write_whole(output, text.encode())
-        typer.echo(f"{report.lineage.verdict}, exit {report.exit_code}; report in {visible(str(output))}", err=True)
 
 
 def echo_json(value: object) -> None:

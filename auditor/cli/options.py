@@ -14,6 +14,19 @@ class Format(StrEnum):
 
     text = "text"
     json = "json"
+    sarif = "sarif"
+    junit = "junit"
+    gitlab = "gitlab"
+    markdown = "markdown"
+    html = "html"
+    cyclonedx = "cyclonedx"
+
+
+class Answer(StrEnum):
+    """Output formats of what is no report."""
+
+    text = "text"
+    json = "json"
 
 
 class FailOn(StrEnum):
@@ -79,8 +92,16 @@ ConfigOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
+AnswerOption = Annotated[Answer, typer.Option("--format", "-f", help="Output format.")]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="[FORMAT=]FILE",
+        help="Write to FILE instead of standard output; FORMAT=FILE writes one more, as sarif=audit.sarif. Repeatable.",
+        show_default=False,
+    ),
 ]
 FailOnOption = Annotated[
     FailOn, typer.Option("--fail-on", help="Mildest status of a finding that makes the exit code 1.")

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A reference of the library.", show_default=False)]
 
 
-def list_(format: opt.FormatOption = opt.Format.text) -> None:  # noqa: A002 (the option's name)
+def list_(format: opt.AnswerOption = opt.Answer.text) -> None:  # noqa: A002 (the option's name)
     """List the references that `scan` holds a target against, and which of them are on this machine."""
     from auditor.lineage import list_references
 
     with errors():
         references = list_references()
         states = {reference.name: _state(reference) for reference in references}
-    if format is opt.Format.json:
+    if format is opt.Answer.json:
         echo_json([
             {
                 "name": r.name,

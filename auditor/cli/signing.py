@@ -14,13 +14,13 @@ from auditor.cli.console import (
     Progress,
     config_file,
     echo_json,
-    emit,
     errors,
     in_ci,
     quit_with,
     read_passphrase,
     read_short,
 )
+from auditor.cli.outputs import emit
 from auditor.cli.verifying import voucher_of
 from auditor.errors import UsageError
 from auditor.escape import visible
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from auditor.attest import Input, Signer
     from auditor.attesting import Attested
     from auditor.audit import Options
+    from auditor.cli.outputs import Outputs
 
 
 def digest(
@@ -37,7 +38,7 @@ def digest(
     tensors: Annotated[  # noqa: FBT002 (a flag)
         bool, typer.Option("--tensors", help="Also of the values of every tensor, however they are stored.")
     ] = False,
-    format: opt.FormatOption = opt.Format.text,  # noqa: A002 (the option's name)
+    format: opt.AnswerOption = opt.Answer.text,  # noqa: A002 (the option's name)
 ) -> None:
     """Print the sha256 of every file, and the root digest that OpenSSF Model Signing gives them together.
 
@@ -55,7 +56,7 @@ def digest(
         from auditor.hashing import digest_target
 
         found = digest_target(target, tensors=tensors, progress=progress, hashing=hashing)
-    if format is opt.Format.json:
+    if format is opt.Answer.json:
         echo_json(found.as_dict())
     else:
         for resource in found.manifest.resources:
@@ -201,21 +202,21 @@ def attest_and_report(
     chosen: Options,
     signing: Signing,
     *,
-    report: tuple[opt.Format, Path | None] | None = None,
+    report: Outputs | None = None,
     resource: str | None = None,
     verifier_id: str | None = None,
     inputs: tuple[Input, ...] = (),
 ) -> NoReturn:
     """Sign an audit, say so, and end with the audit's exit code."""
     from auditor.digests.files import Hashing
+    from auditor.report import Placed
     from auditor.sources import open_source
     from auditor.writing import inside
 
     with errors():
-        if report is not None and report[1] is not None and not report[1].parent.is_dir():
-            raise UsageError(f"{report[1]}: there is no such folder")  # before anything is signed
+        written = (signing.output, signing.oms, *(report.paths if report else ()))
         with Progress("hashed") as progress:
-            source, own = open_source(target), inside(target, (signing.output, signing.oms))
+            source, own = open_source(target), inside(target, written)
             hashing = Hashing(source, ignore=own, progress=progress)
             progress.watch(source)
             if chosen.digests == "files":
@@ -237,7 +238,7 @@ def attest_and_report(
                 hashing=hashing,
             )
         if report is not None:
-            emit(done.audit.report, *report)
+            emit([Placed(report=done.audit.report)], report)
         _say_attested(done, signing)
     quit_with(done.audit.report.exit_code)
 

@@ -49,7 +49,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    format: opt.FormatOption = opt.Format.text,  # noqa: A002 (the option's name)
+    format: opt.AnswerOption = opt.Answer.text,  # noqa: A002 (the option's name)
 ) -> None:
     """Verify a signed audit, offline: whose word it is, by which policy, about which files, and what it says.
 
@@ -77,7 +77,7 @@ def verify(
                 progress=progress,
             )
         except AuditError as error:
-            if format is opt.Format.json:
+            if format is opt.Answer.json:
                 echo_json(_refused(error))
             else:
                 say(error)
@@ -113,10 +113,10 @@ def voucher_of(
     return ByIdentity(identity=identity, issuer=issuer, trust=trust)
 
 
-def _say_verified(verified: Verified, format_: opt.Format) -> None:
+def _say_verified(verified: Verified, format_: opt.Answer) -> None:
     statement = verified.statement
     lineage = statement.report["lineage"] if isinstance(statement.report.get("lineage"), dict) else {}
-    if format_ is opt.Format.json:
+    if format_ is opt.Answer.json:
         echo_json({
             "verified": True,
             "code": None,

@@ -7,7 +7,7 @@ import textwrap
 
 from auditor.compliance.rules import RULES
 from auditor.errors import UsageError
-from auditor.findings import FILE_RULES
+from auditor.findings import AUDIT_RULES, FILE_RULES
 
 _KINDS = {
     "decides": "files decide it: pass or fail",
@@ -25,7 +25,7 @@ def explain(rule_id: str) -> str:
         When there is no such rule; says the nearest one.
     """
     wanted = rule_id.strip().upper()
-    for file_rule in FILE_RULES:
+    for file_rule in (*AUDIT_RULES, *FILE_RULES):
         if file_rule.id == wanted:
             return _page(
                 f"{file_rule.id}  {file_rule.title}",
@@ -46,7 +46,7 @@ def explain(rule_id: str) -> str:
                     else "does not depend on the weights",
                 },
             )
-    known = [rule.id for rule in FILE_RULES] + [rule.id for rule in RULES]
+    known = [rule.id for rule in (*AUDIT_RULES, *FILE_RULES)] + [rule.id for rule in RULES]
     close = difflib.get_close_matches(wanted, known, n=1)
     raise UsageError(f"{rule_id}: no such rule; " + (f"did you mean {close[0]}?" if close else "see `auditor explain`"))
 

@@ -6,9 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from auditor.report.contract import Report
+    from collections.abc import Sequence
+
+    from auditor.report.results import Placed
 
 
-def render(report: Report) -> str:
+def render(placed: Sequence[Placed]) -> str:
     """Return the report as indented JSON in ASCII, so that no control or bidirectional character stands raw."""
-    return json.dumps(report.as_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    (only,) = placed
+    return json.dumps(only.report.as_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
