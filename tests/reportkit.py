@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from auditor.findings import Finding
 from auditor.lineage import Candidate, LayerMatch, Lineage, Relation
+from auditor.lineage.verdict import RungResult
 from auditor.report import AdapterSummary, Coverage, MergedInto, Place, Placed, Report, Target, exit_code, render
 from auditor.sources import FileInfo, Unread
 
@@ -34,6 +35,7 @@ INDEPENDENT = Candidate(
     log10_p=-0.2,
     cosine=-0.001,
     layers=(layer(0, None, 0.01, 1), layer(1, None, -0.01, 0)),
+    rungs=(RungResult(rung="aligned-neurons", log10_p=-0.2, exact=True, agreeing=1, tried=16),),
     detection_limit=0.019,
 )
 UNTESTED = Candidate(

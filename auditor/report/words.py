@@ -165,6 +165,10 @@ def _numbers(numbers: tuple[int, ...]) -> str:
 
 def adapter_in_words(adapter: AdapterSummary) -> str:
     """Say what an adapter is, in one line."""
+    return visible(_adapter(adapter), limit=1000)
+
+
+def _adapter(adapter: AdapterSummary) -> str:
     kind = " ".join(
         [
             adapter.method or "of no stated kind",
