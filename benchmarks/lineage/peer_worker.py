@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import tempfile
@@ -43,7 +44,8 @@ def main(seconds: int) -> None:
             except TimeoutError:
                 pass
             except (ProvenanceError, ValueError, OSError, KeyError, RuntimeError, TypeError) as error:
-                answer = {"decision": f"refused: {' '.join(str(error).split())[:120]}"}
+                reason = re.sub(r"'[^']*/[^']*'", "the model", " ".join(str(error).split()))  # no path of this machine
+                answer = {"decision": f"refused: {reason[:120]}"}
             finally:
                 signal.alarm(0)
             print(json.dumps(answer | {"seconds": round(time.perf_counter() - started, 1)}), file=out, flush=True)
