@@ -35,6 +35,7 @@ from auditor.lineage import (
 )
 from auditor.model import ModelView, Subjects, find_base, find_subjects, told
 from auditor.report import AdapterSummary, Coverage, FailOn, MergedInto, Report, Target, exit_code
+from auditor.report.baseline import apply_baseline, parse_baseline
 from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, open_source
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Options:
         Open-source claims about the weights fail instead of warning.
     config : str, optional
         A file of statements and waivers, the user's own: `auditor.toml`.
+    baseline : str, optional
+        An earlier JSON report: what it found already no longer fails.
     fail_on : {"fail", "warn", "manual", "never"}
         Mildest status of a finding that makes the exit code 1.
     fail_on_incomplete : bool
@@ -92,6 +95,7 @@ class Options:
     profile: Profile = "publisher"
     strict: bool = False
     config: str | None = None
+    baseline: str | None = None
     fail_on: FailOn = "fail"
     fail_on_incomplete: bool = False
     digests: Digests = "known"
@@ -179,6 +183,7 @@ def audit(
         hashing.start()
     policies = load_policies(options.policies) if options.licence else ()
     statements = _statements(options.config, today)
+    baseline = parse_baseline(_read(options.baseline), file=options.baseline) if options.baseline else None
     names = (target, Path(target).resolve().name)  # what the user calls it: as typed, and the last part of its path
 
     base_source = MeteredSource(open_source(options.base), max_bytes=options.max_bytes) if options.base else None
@@ -216,6 +221,8 @@ def audit(
     lineage = _settle(weights.lineage, subjects.own, digests, library.references, options.against)
     unread = list(dict.fromkeys([*unread, *digests.unread]))
     findings = waive(source, findings, statements, names=names, today=today, known=digests.files)
+    if baseline is not None:
+        findings = apply_baseline(findings, baseline, uri=source.uri, lineage=lineage)
     counted = hashing.source if isinstance(hashing.source, Counting) else None
     report = Report(
         tool_version=__version__,
@@ -424,11 +431,14 @@ def _files(source: Source, digests: FileDigests) -> tuple[FileInfo, ...]:
 def _statements(config: str | None, today: date) -> Statements:
     if config is None:
         return Statements()
+    return parse_config(_read(config), file=config, today=today)
+
+
+def _read(path: str) -> bytes:
     try:
-        data = Path(config).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{config}: cannot be read: {error.strerror}") from error
-    return parse_config(data, file=config, today=today)
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _finite_values(candidates: list[Candidate]) -> Finding:

@@ -29,6 +29,8 @@ class Finding:
         What a person can do about it.
     waived_until : str or None
         ISO date, where a valid waiver covers this finding.
+    in_baseline : bool
+        An earlier report that the user holds this one against has it too, as grave or graver.
     """
 
     id: str
@@ -39,6 +41,12 @@ class Finding:
     clause: str | None = None
     fix: str | None = None
     waived_until: str | None = None
+    in_baseline: bool = False
+
+    @property
+    def covered(self) -> bool:
+        """A waiver or the baseline covers it: it is shown, and does not fail an audit."""
+        return self.waived_until is not None or self.in_baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,12 @@ FILE_RULES = (
         title="Archives hold the same for every reader",
         why="Where an archive contradicts itself, a scanner may see other members than the loader that runs them.",
         fix="Save the checkpoint again with torch.save, or better as safetensors. It was not read.",
+    ),
+    FileRule(
+        id="BSL-001",
+        title="The baseline is of this target, with this verdict",
+        why="A baseline covers what was found before. Of other weights, or another model, it says nothing.",
+        fix="Look at this report, and make it the new baseline where that is right.",
     ),
     FileRule(
         id="WVR-001",

@@ -10,6 +10,7 @@ import difflib
 import re
 import tomllib
 from datetime import date
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from auditor.errors import ConfigError
@@ -18,8 +19,14 @@ from auditor.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-TABLES: Final = ("statement", "waiver")
-"""Top-level tables that an `auditor.toml` may hold. A part that reads another one adds a name."""
+SETTINGS: Final = (
+    "against", "base", "baseline", "build-references", "fail-on", "fail-on-incomplete", "format", "full", "layers",
+    "max-bytes", "output", "policy", "profile", "quick", "strict", "targets",
+)  # fmt: skip
+"""Keys that stand for an option of the command line; `auditor.settings` reads them."""
+
+TABLES: Final = ("statement", "waiver", *SETTINGS)
+"""Top-level tables and keys that an `auditor.toml` may hold. A part that reads another one adds a name."""
 
 _ISO_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # fromisoformat takes weeks and bare digits as well
 _LISTED: Final = 12  # known names worth listing in one line
@@ -59,6 +66,23 @@ def load(data: bytes, *, file: str) -> dict[str, object]:
         raise ConfigError(file=file, problem="nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, and the plain one for integers that CPython refuses to convert
         raise ConfigError(file=file, problem=f"not TOML: {error}") from error
+
+
+def user_tables(document: Mapping[str, object], *, file: str) -> Mapping[str, object]:
+    """Return what is meant for this tool: all of an `auditor.toml`, `[tool.auditor]` of a `pyproject.toml`.
+
+    Raises
+    ------
+    ConfigError
+        For a `pyproject.toml` without that table.
+    """
+    if PurePath(file).name != "pyproject.toml":
+        return document
+    tool = document.get("tool")
+    ours = tool.get("auditor") if isinstance(tool, dict) else None
+    if not isinstance(ours, dict):
+        raise ConfigError(file=file, key="tool.auditor", problem="there is no such table")
+    return ours
 
 
 def check_tables(document: Mapping[str, object], *, file: str, known: Collection[str] = TABLES) -> None:

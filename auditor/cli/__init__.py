@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
 from auditor.cli import auditing, references, signing, verifying
+from auditor.cli.configured import Configured
 from auditor.escape import visible
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     verifying.verify,
 )
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(cls=Configured)(_command)
 app.add_typer(references_app, name="references")
 references_app.command("list")(references.list_)
 references_app.command("build")(references.build)

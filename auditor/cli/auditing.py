@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import Progress, config_file, echo_json, errors, in_ci, parse_size, quit_with
+from auditor.cli.console import Progress, echo_json, errors, in_ci, parse_size, quit_with
 from auditor.cli.outputs import Outputs, emit, parse_outputs
 from auditor.cli.signing import Signing, attest_and_report
 from auditor.errors import UsageError
@@ -27,6 +27,7 @@ def scan(
     policy: opt.PolicyOption = None,
     profile: opt.ProfileOption = opt.ProfileName.publisher,
     config: opt.ConfigOption = None,
+    baseline: opt.BaselineOption = None,
     strict: opt.StrictOption = False,  # noqa: FBT002 (a flag)
     full: opt.FullOption = False,  # noqa: FBT002 (a flag)
     format: opt.FormatOption = opt.Format.text,  # noqa: A002 (the option's name)
@@ -61,7 +62,8 @@ def scan(
             "policies": tuple(policy or ()),
             "profile": profile.value,
             "strict": strict,
-            "config": config_file(config),
+            "config": str(config) if config else None,
+            "baseline": str(baseline) if baseline else None,
             "digests": "tensors" if full else "known",
             "max_bytes": parse_size(max_bytes),
             "first_layers": layers.value,
@@ -190,7 +192,7 @@ def fix(
             against=tuple(against or ()),
             policies=tuple(policy or ()),
             profile=profile.value,
-            config=config_file(config),
+            config=str(config) if config else None,
         )
         plan = plan_fixes(target, chosen)
         for change in plan.changes:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
 import typer
@@ -20,6 +19,7 @@ from auditor.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from auditor.sources import Counting, Source
@@ -126,15 +126,6 @@ def parse_size(text: str | None) -> int | None:
 def echo_json(value: object) -> None:
     """Print JSON in ASCII, so that no control or bidirectional character stands raw."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
-
-
-def config_file(given: Path | None) -> str | None:
-    """Return the user's settings: those named, else `auditor.toml` of the folder the command runs in."""
-    if given is None:
-        given = Path("auditor.toml")
-        if not given.is_file():
-            return None
-    return str(given)
 
 
 def in_ci() -> bool:

@@ -88,7 +88,10 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Fail where weights
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="Statements and waivers. Default: auditor.toml here, if any.", show_default=False
+        "--config",
+        "-c",
+        help="Settings, statements, waivers. Default: auditor.toml, or [tool.auditor] of pyproject.toml, if here.",
+        show_default=False,
     ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
@@ -100,6 +103,14 @@ OutputOption = Annotated[
         "-o",
         metavar="[FORMAT=]FILE",
         help="Write to FILE instead of standard output; FORMAT=FILE writes one more, as sarif=audit.sarif. Repeatable.",
+        show_default=False,
+    ),
+]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        help="An earlier JSON report: what it already found is shown, and no longer fails.",
         show_default=False,
     ),
 ]

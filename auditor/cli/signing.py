@@ -12,7 +12,6 @@ import typer
 from auditor.cli import options as opt
 from auditor.cli.console import (
     Progress,
-    config_file,
     echo_json,
     errors,
     in_ci,
@@ -141,7 +140,7 @@ def attest(
         policies=tuple(policy or ()),
         profile=profile.value,
         strict=strict,
-        config=config_file(config),
+        config=str(config) if config else None,
         digests="tensors" if full else "files",
         fail_on=fail_on.value,
         fail_on_incomplete=in_ci() if fail_on_incomplete is None else fail_on_incomplete,

@@ -14,8 +14,8 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from auditor.compliance.usertoml import Entry, check_tables, entries, hint, load
 from auditor.escape import visible
+from auditor.usertoml import Entry, check_tables, entries, hint, load, user_tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -156,7 +156,7 @@ def parse_statements(
     ConfigError
         For the first thing that is unknown, missing, misspelt, of the wrong type or out of range.
     """
-    document = load(data, file=file)
+    document = user_tables(load(data, file=file), file=file)
     check_tables(document, file=file)
     return read_statements(document, file=file, rules=rules, today=today, answerable=answerable)
 

@@ -17,6 +17,7 @@ from auditor.report.contract import (
     Report,
     Target,
     exit_code,
+    joint_exit_code,
 )
 from auditor.report.results import Place, Placed
 
@@ -39,6 +40,7 @@ __all__ = [
     "Report",
     "Target",
     "exit_code",
+    "joint_exit_code",
     "render",
 ]
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from auditor.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from auditor.findings import Finding
     from auditor.lineage import Candidate, Lineage
     from auditor.sources import FileInfo, Unread
@@ -169,7 +171,7 @@ def exit_code(
     What could not be read or answered is never 0, and neither is an audit in which nothing was tested. A test that
     was made and stayed inconclusive is 3 only where `fail_on_incomplete` asks for it. An adapter alone is always 3.
     """
-    if any(finding.status in _FAILING[fail_on] and not finding.waived_until for finding in findings):
+    if any(finding.status in _FAILING[fail_on] and not finding.covered for finding in findings):
         return EXIT_FINDINGS
     tested = any(c.rung is not None or c.verdict == "embeddings-shared" for c in lineage.candidates)
     tested = tested and lineage.verdict != "adapter"
@@ -177,6 +179,11 @@ def exit_code(
     if unread or unanswered or not tested or (lineage.verdict == "inconclusive" and fail_on_incomplete):
         return EXIT_INCOMPLETE
     return EXIT_OK
+
+
+def joint_exit_code(codes: Iterable[int]) -> int:
+    """Return the exit code of several audits: findings anywhere are 1, else anything incomplete is 3, else 0."""
+    return max(codes, key=(EXIT_OK, EXIT_INCOMPLETE, EXIT_FINDINGS, EXIT_USAGE).index, default=EXIT_INCOMPLETE)
 
 
 def _lineage(lineage: Lineage) -> dict[str, object]:

@@ -56,6 +56,8 @@ def evidence_in_words(best: Candidate) -> str:
     if best.verdict in {"derived", "identical"}:
         pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers
     hits, of = sum(layer.fixed_points for layer in pairs), sum(layer.n for layer in pairs)
+    if of == 0:
+        return "no layer of the target could be held against one of the reference, by any frame"
     text = f"{hits} of {of} sampled neurons {_MATCHED[best.rung or '']}"
     text += f" in {visible(best.reference)}" if best.verdict in {"derived", "identical"} else ", as by chance"
     if best.log10_p is not None:

@@ -21,11 +21,11 @@ from auditor.compliance.statements import (
     statement_for,
     template,
 )
-from auditor.compliance.usertoml import TABLES
 from auditor.compliance.waivers import apply_waivers, pinned_paths, waiver_findings, waiver_for
 from auditor.errors import ConfigError, UsageError
 from auditor.findings import Finding, Status
 from auditor.limits import LIMITS
+from auditor.usertoml import SETTINGS, TABLES
 
 TODAY = date(2026, 11, 2)
 DAY = timedelta(days=1)
@@ -147,7 +147,7 @@ BROKEN = [
     # tables
     ("[[statements]]\n", None, "statements", "unknown table; did you mean statement?"),
     ("[[waivers]]\n", None, "waivers", "unknown table; did you mean waiver?"),
-    ("version = 1\n", None, "version", "unknown table; known: statement, waiver"),
+    ("version = 1\n", None, "version", "unknown table; known: against, base, baseline"),
     ("[statement]\n", None, "statement", "must be an array of tables: write [[statement]] (found a table)"),
     ("waiver = 'LIC-001'\n", None, "waiver", "must be an array of tables: write [[waiver]] (found 'LIC-001')"),
     ("waiver = [7]\n", "[[waiver]] 1", None, "must be a table: write [[waiver]] (found 7)"),
@@ -276,7 +276,7 @@ def test_every_rule_can_be_stated_where_the_caller_names_no_answerable_ones() ->
 
 
 def test_tables_of_later_settings_are_one_name_each() -> None:
-    assert TABLES == ("statement", "waiver")
+    assert ("statement", "waiver", *SETTINGS) == TABLES
 
 
 # what people state
