@@ -200,6 +200,7 @@ def _lineage(lineage: Lineage) -> dict[str, object]:
         "cosine": _number(tested.cosine) if tested else None,
         "relation": _rounded(asdict(tested.relation)) if tested and tested.relation else None,
         "layers": [_layer(asdict(layer)) for layer in tested.layers] if tested else [],
+        "layers_in_model": tested.layers_in_model if tested else 0,
         "supporting": [_evidence(evidence.as_dict()) for evidence in lineage.supporting],
         "detection_limit": _number(tested.detection_limit) if tested else None,
         "candidates": [_candidate(candidate) for candidate in lineage.candidates[: LIMITS.candidates]],
