@@ -137,6 +137,12 @@ AUDIT_RULES = (
         why="Where nothing could be compared, nothing was found out: that is no clean result.",
         fix="See the reason: it names what was lacking, a reference to build or a format to convert.",
     ),
+    FileRule(
+        id="ATT-001",
+        title="The attestation that the list names holds",
+        why="A signed audit stands in for a new one only where its signature, policy, files and verdict are as asked.",
+        fix="Have the model audited and signed anew, or take the attestation out of the list to audit it here.",
+    ),
 )
 """What an audit itself must have done. Formats that list results show these where the report has no finding."""
 

@@ -213,6 +213,15 @@ class Limits:
     settings_dots: int = 256
     """Dots in one of its lines: tomllib's time and memory grow with the square of the parts of a dotted key."""
 
+    report_bytes: int = 256 * 1024 * 1024
+    """A JSON report: one of 100,000 files and findings is 80 MB."""
+
+    # lists of models
+    list_bytes: int = 4 * 1024 * 1024
+    """A list of targets: some 50,000 lines."""
+    list_depth: int = 1_000
+    """Brackets side by side in a YAML list; PyYAML composes by recursion."""
+
     # attestations
     attestation_bytes: int = 64 * 1024 * 1024
     """A signed audit; one of the most files that a target may have takes some 40 MB, most of it their names."""

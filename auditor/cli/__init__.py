@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
-from auditor.cli import auditing, references, signing, verifying
+from auditor.cli import auditing, gating_models, references, signing, verifying
 from auditor.cli.configured import Configured
 from auditor.escape import visible
 
@@ -38,11 +38,18 @@ references_app = typer.Typer(
     rich_markup_mode=None,
     context_settings=_CONTEXT,
 )
+gate_app = typer.Typer(
+    help="Gates for a registry or a pull request: audit, and act on what was found.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=_CONTEXT,
+)
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     auditing.scan,
     auditing.compare,
     auditing.sketch,
+    auditing.report,
     auditing.explain,
     auditing.fix,
     signing.digest,
@@ -52,6 +59,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     app.command(cls=Configured)(_command)
+app.add_typer(gate_app, name="gate")
+gate_app.command("models", cls=Configured)(gating_models.models)
 app.add_typer(references_app, name="references")
 references_app.command("list")(references.list_)
 references_app.command("build")(references.build)

@@ -1,4 +1,4 @@
-"""Commands about what a model is: scan, compare, sketch, explain, fix."""
+"""Commands about what a model is: scan, compare, sketch, report, explain, fix."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import Progress, echo_json, errors, in_ci, parse_size, quit_with
+from auditor.cli.console import Progress, echo_json, errors, in_ci, parse_size, quit_with, read_short
 from auditor.cli.outputs import Outputs, emit, parse_outputs
 from auditor.cli.signing import Signing, attest_and_report
 from auditor.errors import UsageError
 from auditor.escape import visible
+from auditor.limits import LIMITS
 from auditor.writing import write_whole
 
 if TYPE_CHECKING:
@@ -156,6 +157,24 @@ def sketch(
         )
         write_whole(output, data)
         typer.echo(f"{visible(str(output))}: {len(data)} bytes", err=True)
+
+
+def report(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="REPORT", help="A JSON report, as `scan -f json` writes it.", show_default=False),
+    ],
+    format: opt.FormatOption = opt.Format.text,  # noqa: A002 (the option's name)
+    output: opt.OutputOption = None,
+) -> None:
+    """Show a report again, or write it in other formats. Nothing is audited, and nothing is verified."""
+    from auditor.report import Placed
+    from auditor.report.reading import parse_report
+
+    with errors():
+        outputs = parse_outputs(format, output)
+        data = read_short(file, limit=LIMITS.report_bytes, what="no report of this tool")
+        emit([Placed(report=parse_report(data, file=str(file)))], outputs)
 
 
 def explain(

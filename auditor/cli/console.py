@@ -154,7 +154,7 @@ def read_passphrase(descriptor: int | None, *, prompt: str, confirm: bool = Fals
     return answer.encode()
 
 
-def read_short(path: Path) -> bytes:
+def read_short(path: Path, *, limit: int = LIMITS.key_bytes, what: str = "no key, and no trust configuration") -> bytes:
     """Read a file that the user names: a key, a trust configuration.
 
     Raises
@@ -164,11 +164,11 @@ def read_short(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LIMITS.key_bytes + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > LIMITS.key_bytes:
-        raise UsageError(f"{path}: more than {LIMITS.key_bytes} bytes: no key, and no trust configuration")
+    if len(data) > limit:
+        raise UsageError(f"{path}: more than {limit} bytes: {what}")
     return data
 
 

@@ -96,7 +96,7 @@ def results(report: Report) -> tuple[Result, ...]:
 
 
 def _of_the_audit(report: Report) -> Iterator[Finding]:
-    read, decided = AUDIT_RULES
+    read, decided, *_ = AUDIT_RULES
     for unread in report.coverage.unread:
         yield Finding(
             id=read.id, status="unknown", title=read.title, evidence=unread.reason, path=unread.path, fix=read.fix
