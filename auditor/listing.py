@@ -27,6 +27,9 @@ KEYS: Final = (*_TEXTS, *_LISTS)
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
+_PLAIN: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "timestamp"))
+"""What a plain scalar can look like to YAML; each is taken as the text that stands there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -203,7 +206,7 @@ def _scalar(node: yaml.Node, file: str) -> str:
     """Return a text as it stands: `no` is a name, and not false."""
     if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip():
         raise _refuse(file, node, "must be a text that is not empty")
-    if not str(node.tag).startswith("tag:yaml.org,2002:") or node.tag.endswith((":binary", ":null")):
+    if node.tag not in _PLAIN:
         raise _refuse(file, node, "must be a text")
     return str(node.value).strip()
 

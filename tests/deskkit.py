@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from clikit import Commands, Done
 from modelkit import drifted, make_model, safetensors_bytes, write_model
 from referencekit import NAME, REPO, pin_lines, shards, write_library
 
-from auditor.cli import main
 from auditor.lineage import known
 from auditor.lineage.references import table
 from auditor.sources.hub_settings import HubSettings
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    import pytest
     from loopback_hub import LoopbackHub
 
     from auditor.lineage.known import KnownFile
@@ -36,17 +35,6 @@ CARD = b"---\nlicense: llama2\n---\n# A model\n"
 CONFIG = json.dumps({"model_type": "llama", "hidden_size": 64}).encode()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 (JSON)
-        return json.loads(self.out)
-
-
 class Desk:
     """What a test has at hand. `cache` is empty, the Hub serves the stand-in, and `library` pins it."""
 
@@ -55,7 +43,7 @@ class Desk:
     ) -> None:
         self.folder = folder
         self.hub = hub
-        self._capsys = capsys
+        self._run = Commands(capsys, monkeypatch)
         self._monkeypatch = monkeypatch
         self.write_library()
         self.use_cache("cache")
@@ -63,12 +51,7 @@ class Desk:
         hub.publish(REPO, {"config.json": CONFIG, "README.md": CARD, **BASE})
 
     def __call__(self, *arguments: str | Path) -> Done:
-        self._monkeypatch.setattr(sys, "argv", ["auditor", *map(str, arguments)])
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = self._capsys.readouterr()
-        return Done(code=int(ended.value.code or 0), out=said.out, err=said.err)
+        return self._run(*arguments)
 
     def fails(self, *arguments: str | Path) -> str:
         """Run a command that ends with 2 and one line on standard error; return that line."""

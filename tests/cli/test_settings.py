@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import pytest
 import typer
-from deskkit import Done
+from clikit import Commands
 from modelkit import drifted, make_model, write_model
 
 from auditor import settings
-from auditor.cli import app, main, options
+from auditor.cli import app, options
 from auditor.errors import ConfigError
 from auditor.report import FORMATS
 from auditor.settings import CHOICES, KINDS, find_settings, parse_settings
 from auditor.usertoml import SETTINGS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +31,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Done]:
+def run(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Run a command in an empty folder beside the models."""
     for name in ("base", "tuned"):
         (tmp_path / name).symlink_to(models / name)
     monkeypatch.chdir(tmp_path)
 
-    def auditor(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["auditor", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Done(code=ended.value.code or 0, out=captured.out, err=captured.err)  # type: ignore[arg-type]
-
-    return auditor
+    return Commands(capsys, monkeypatch)
 
 
 def test_the_tables_agree_with_each_other_and_with_the_command_line() -> None:
@@ -66,7 +53,7 @@ def test_the_tables_agree_with_each_other_and_with_the_command_line() -> None:
     assert get_args(settings.Kind)
 
 
-def test_settings_stand_in_for_options(run: Callable[..., Done]) -> None:
+def test_settings_stand_in_for_options(run: Commands) -> None:
     Path("auditor.toml").write_text(
         'against = ["base"]\nformat = "json"\nfail-on = "warn"\noutput = ["sarif=a.sarif"]\n'
     )
@@ -76,7 +63,7 @@ def test_settings_stand_in_for_options(run: Callable[..., Done]) -> None:
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
-    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    run: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("auditor.toml").write_text('against = "base"\nfail-on = "warn"\n')
     assert run("scan", "tuned").code == 1
@@ -89,7 +76,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert "AUDITOR_FAIL_ON" in done.err
 
 
-def test_pyproject_is_read_where_it_speaks_of_us(run: Callable[..., Done]) -> None:
+def test_pyproject_is_read_where_it_speaks_of_us(run: Commands) -> None:
     Path("pyproject.toml").write_text('[project]\nname = "auditor-user"\n')
     assert find_settings(Path()) is None
     Path("pyproject.toml").write_text(
@@ -103,15 +90,13 @@ def test_pyproject_is_read_where_it_speaks_of_us(run: Callable[..., Done]) -> No
     assert (waived["status"], waived["waived_until"]) == ("warn", "2027-01-31")
 
 
-def test_an_auditor_toml_wins_over_pyproject(run: Callable[..., Done]) -> None:
+def test_an_auditor_toml_wins_over_pyproject(run: Commands) -> None:
     Path("pyproject.toml").write_text('[tool.auditor]\nfail-on = "never"\n')
     Path("auditor.toml").write_text('against = "base"\nfail-on = "warn"\n')
     assert run("scan", "tuned").code == 1
 
 
-def test_what_a_target_brings_along_is_not_used(
-    run: Callable[..., Done], models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_target_brings_along_is_not_used(run: Commands, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(models / "tuned")
     own = Path("auditor.toml")
     own.write_text('fail-on = "never"\n')
@@ -145,14 +130,14 @@ def test_what_is_not_understood_is_refused_by_name(text: str, says: str) -> None
     assert f"auditor.toml: {says}" in str(refused.value)
 
 
-def test_a_refusal_is_one_line_and_no_audit(run: Callable[..., Done]) -> None:
+def test_a_refusal_is_one_line_and_no_audit(run: Commands) -> None:
     Path("auditor.toml").write_text("tagets = ['x']\n")
     done = run("scan", "tuned")
     assert (done.code, done.out) == (2, "")
     assert done.err == "auditor: auditor.toml: tagets: unknown table; did you mean targets?\n"
 
 
-def test_what_a_command_has_no_option_for_is_left(run: Callable[..., Done]) -> None:
+def test_what_a_command_has_no_option_for_is_left(run: Commands) -> None:
     Path("auditor.toml").write_text('format = "html"\noutput = ["sarif=x.sarif"]\nquick = true\n')
     done = run("digest", "base")
     assert done.code == 0
@@ -160,12 +145,12 @@ def test_what_a_command_has_no_option_for_is_left(run: Callable[..., Done]) -> N
 
 
 @pytest.mark.parametrize("value", ["20000000", '"20MB"'])
-def test_sizes_are_numbers_or_texts(run: Callable[..., Done], value: str) -> None:
+def test_sizes_are_numbers_or_texts(run: Commands, value: str) -> None:
     Path("auditor.toml").write_text(f'against = "base"\nmax-bytes = {value}\n')
     assert run("scan", "tuned").code == 0
 
 
-def test_a_baseline_covers_what_it_has_and_nothing_graver(run: Callable[..., Done]) -> None:
+def test_a_baseline_covers_what_it_has_and_nothing_graver(run: Commands) -> None:
     arguments = ("scan", "tuned", "-a", "base", "--fail-on", "warn")
     assert run(*arguments, "-o", "json=before.json").code == 1
     done = run(*arguments, "--baseline", "before.json", "-f", "json")
@@ -180,7 +165,7 @@ def test_a_baseline_covers_what_it_has_and_nothing_graver(run: Callable[..., Don
     assert run(*arguments, "--baseline", "milder.json").code == 1
 
 
-def test_a_baseline_of_another_model_covers_nothing(run: Callable[..., Done]) -> None:
+def test_a_baseline_of_another_model_covers_nothing(run: Commands) -> None:
     arguments = ("scan", "tuned", "-a", "base", "--fail-on", "warn")
     run(*arguments, "-o", "json=before.json")
     report = json.loads(Path("before.json").read_text())
@@ -195,7 +180,7 @@ def test_a_baseline_of_another_model_covers_nothing(run: Callable[..., Done]) ->
 
 
 @pytest.mark.parametrize("data", ["", "[]", "{}", '{"findings": 1}', "[" * 100_000])
-def test_a_broken_baseline_is_refused_before_the_audit(run: Callable[..., Done], data: str) -> None:
+def test_a_broken_baseline_is_refused_before_the_audit(run: Commands, data: str) -> None:
     Path("before.json").write_text(data)
     done = run("scan", "tuned", "--baseline", "before.json")
     assert (done.code, done.out) == (2, "")
