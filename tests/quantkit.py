@@ -18,7 +18,7 @@ from auditor.model import model_views
 from auditor.sources import BytesSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -460,3 +460,41 @@ CASES: dict[str, Callable[[int], Case]] = {
 
 STATED = ("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4", "packing")
 """Pieces that hold text."""
+
+
+# --- whole models ---------------------------------------------------------------------------------------
+
+
+def packed_model(
+    model: Mapping[str, NDArray[np.floating]], method: str, *, group_size: int = 128, act_order: bool = False
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Round the MLPs of a model to 4 bits in GPTQ's or AWQ's layout; return its tensors, and the configuration."""
+    tensors: dict[str, Tensor] = {}
+    for name, values in model.items():
+        if ".mlp." not in name:
+            tensors[name] = f16(values)
+            continue
+        outputs, inputs = values.shape
+        group = np.arange(inputs) // group_size
+        if act_order:
+            np.random.default_rng(0).shuffle(group)
+        groups = [values[:, group == g] for g in range(inputs // group_size)]
+        scales = np.stack([np.abs(part).max(axis=1) / 7 for part in groups]).astype(np.float16)
+        codes = np.clip(np.rint(values / scales[group].T.astype(np.float64)) + 8, 0, 15).astype(np.uint32)
+        stem = name.removesuffix(".weight")
+        if method == "gptq":
+            places = np.arange(8, dtype=np.uint32)[:, None] * 4
+            words = (codes.T.reshape(inputs // 8, 8, outputs) << places).sum(axis=1, dtype=np.uint32)
+            zeros = np.full((len(groups), outputs // 8), 0x77777777, np.uint32)  # 8, less one
+            tensors[f"{stem}.g_idx"] = ints(group, "I32")
+        else:
+            places = np.array([0, 4, 1, 5, 2, 6, 3, 7], np.uint32) * 4
+            words = (codes.T.reshape(inputs, outputs // 8, 8) << places).sum(axis=2, dtype=np.uint32)
+            zeros = np.full((len(groups), outputs // 8), 0x88888888, np.uint32)
+        tensors[f"{stem}.qweight"] = ints(words.view(np.int32), "I32")
+        tensors[f"{stem}.qzeros"] = ints(zeros.view(np.int32), "I32")
+        tensors[f"{stem}.scales"] = f16(scales)
+    config = {"quant_method": method, "bits": 4, "group_size": group_size, "desc_act": act_order, "version": "gemm"}
+    if method == "gptq":
+        del config["version"]
+    return tensors, {"model_type": "llama", "quantization_config": config}

@@ -138,6 +138,11 @@ class ModelReader:
             nonfinite=tuple(sorted(self._nonfinite)),
         )
 
+    def band(self, start: int, stop: int) -> ModelReader | None:
+        """Return a reader of some columns of gate and up alone; see `ModelView.band`."""
+        view = self.view.band(start, stop)
+        return None if view is None else ModelReader(view)
+
     def folded(self, sample: NeuronSample) -> NeuronSample:
         """Multiply a sample's rows by the gains of the norm before them, which a rewrite may have folded in.
 

@@ -53,6 +53,10 @@ class NeuronSample:
         """Return the sample of the first `count` neurons only."""
         return self.take(slice(count))
 
+    def columns(self, start: int, stop: int) -> NeuronSample:
+        """Return the sample of some columns of its rows only."""
+        return replace(self, gate=self.gate[:, :, start:stop], up=self.up[:, :, start:stop])
+
 
 def sample_index(neurons: int, *, count: int = SAMPLE_NEURONS, seed: int = 0) -> NDArray[np.intp]:
     """Choose the neurons to look at: one contiguous block, so that one range of bytes serves a tensor.

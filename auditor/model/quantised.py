@@ -14,7 +14,7 @@ from auditor.errors import FileError, LimitExceeded, UnsupportedDtype
 from auditor.formats import TensorEntry
 from auditor.formats.quant.config import CONFIG_FILES, parse_configs
 from auditor.formats.quant.methods import LEFT, PLAIN, is_mark, method_of
-from auditor.formats.quant.packed import Pieces
+from auditor.formats.quant.packed import Bandable, Pieces
 from auditor.formats.strictjson import quoted
 from auditor.limits import LIMITS
 from auditor.sources.base import Blob, Range
@@ -114,6 +114,17 @@ def readable(entry: PackedEntry) -> PackedMatrix:
     if isinstance(entry.matrix, FileError):
         raise entry.matrix.with_traceback(None)
     return entry.matrix
+
+
+def band_of(entry: TensorEntry, start: int, stop: int) -> PackedEntry | None:
+    """Return a band of columns of a matrix whose rows lie across all of it, as a matrix of its own.
+
+    None for every other tensor, and where the band is no whole number of groups.
+    """
+    if not isinstance(entry, PackedEntry) or not isinstance(entry.matrix, Bandable) or stop > entry.shape[1]:
+        return None
+    band = entry.matrix.band(start, stop)
+    return None if band is None else replace(entry, shape=band.shape, matrix=band)
 
 
 def check_readable(entry: TensorEntry) -> None:

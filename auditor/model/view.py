@@ -19,7 +19,7 @@ from auditor.model.config import Config
 from auditor.model.experts import blocks
 from auditor.model.layout import interleaved_heads, interleaved_rows
 from auditor.model.part import Part, whole
-from auditor.model.quantised import PackedEntry, PackedRows, check_readable, packed_rows
+from auditor.model.quantised import PackedEntry, PackedRows, band_of, check_readable, packed_rows
 from auditor.model.reading import check_row, columns_wanted, rows_wanted
 from auditor.model.vocabulary import read_vocabulary
 from auditor.sources.ranges import coalesce
@@ -210,6 +210,35 @@ class ModelView:
             fetched = {file: fetch(file) for file in by_file}
         parts = {file: iter(data) for file, data in fetched.items()}
         return [rows.decode([next(parts[file]) for file, ranges in rows.reads for _ in ranges]) for rows in wanted]
+
+    def band(self, start: int, stop: int) -> ModelView | None:
+        """Return the model with only some columns of gate and up, where these lie side by side and rows do not.
+
+        A checkpoint that is packed along the inputs keeps a row in a piece of each packed row: a few rows take all of
+        it, and all rows of a few columns take little. None for a model that keeps rows in one piece.
+
+        Parameters
+        ----------
+        start, stop : int
+            Columns.
+        """
+        parts = dict(self._parts)
+        for block in self.blocks():
+            for kind in ("gate", "up"):
+                place = (block.layer, block.role("gate" if kind == "gate" else "up"))
+                part = parts[place]
+                band = band_of(part.stored, start, stop)
+                if band is None or not part.is_whole:
+                    return None
+                parts[place] = whole(band)
+        return ModelView(
+            source=self._source,
+            container=self.container,
+            prefix=self.prefix,
+            tensors=parts,
+            architecture=self.architecture,
+            unplaced=self.unplaced,
+        )
 
     def cost(self, places: Sequence[tuple[int | None, str]], index: NDArray[np.intp]) -> tuple[int, int]:
         """Return (ranges, bytes) that the same rows of several matrices take.

@@ -3,7 +3,8 @@
 `qweight` is int32 of shape [inputs, outputs / 8], `qzeros` [groups, outputs / 8], `scales` [groups, outputs]. The
 nibbles of a word, lowest first, hold its outputs 0, 2, 4, 6, 1, 3, 5, 7. The value is `(code - zero) * scale`.
 One row of the matrix is half a byte of each packed row, so reading n rows takes one range of some n / 2 bytes for each
-input: 4,096 ranges for a matrix of 7B. Far away these are fetched as the whole of `qweight` (22 MB).
+input: 4,096 ranges for a matrix of 7B. Far away these are fetched as the whole of `qweight` (22 MB), of which a band of
+inputs lies side by side (0.7 MB for 128 of 4,096).
 AWQ also rescales before it quantises: the inputs of gate and up (and of q, k and v) are multiplied by positive factors,
 and the norm before them is divided by these; `up` rows are divided by factors which multiply the columns of `down`.
 Factors along a row lower its cosine to the source; multiplying columns by the norm's gains, in both models, undoes it.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from auditor.formats.quant.codes import affine, blocks, covering, floats
-from auditor.formats.quant.packed import FLOATS, check_columns, check_shape, column_read, columns_of, matrix_shape
+from auditor.formats.quant.packed import FLOATS, check_columns, check_shape, column_read, columns_of, cut, matrix_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,16 @@ class Awq:
         """See `PackedMatrix.reads`."""
         words, _ = covering(rows, _PER_WORD)
         return [column_read(self.qweight, words), column_read(self.qzeros, words), column_read(self.scales, rows)]
+
+    def band(self, start: int, stop: int) -> Awq | None:
+        """See `Bandable.band`."""
+        size = self.shape[1] // self.scales.shape[0]
+        if (start % size or stop % size) and size < self.shape[1]:
+            return None
+        first, last = start // size, -(-stop // size)
+        scales, qzeros = (cut(entry, first, last) for entry in (self.scales, self.qzeros))
+        qweight = cut(self.qweight, start, stop)
+        return Awq(shape=(self.shape[0], stop - start), qweight=qweight, qzeros=qzeros, scales=scales)
 
     def decode(self, rows: Rows, data: Sequence[bytes]) -> Floats:
         """See `PackedMatrix.decode`."""

@@ -6,13 +6,13 @@ the outputs, and `g_idx` gives the group of each input (act-order permutes it; w
 come). The value is `scales[g] * (code - zero[g])`. Format "gptq" stores the zero point less one, "gptq_v2" as it is.
 One row of the matrix is a column here, so reading n rows takes one range of 4 n bytes from each packed row: 512 ranges
 for 4,096 inputs at 4 bits. Far away, where ranges closer than 64 KB are fetched together, that is nearly the whole of
-`qweight` (22 MB for one MLP matrix of 7B).
+`qweight` (22 MB for one MLP matrix of 7B); a band of inputs lies side by side (0.7 MB for 128 of 4,096).
 Source: `QuantLinear.pack` and `forward` of AutoGPTQ and GPTQModel.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from auditor.formats.quant.packed import (
     check_shape,
     column_read,
     columns_of,
+    cut,
     matrix_shape,
     whole,
 )
@@ -63,6 +64,18 @@ class Gptq:
         reads = [column_read(self.qweight, rows), column_read(self.qzeros, words), column_read(self.scales, rows)]
         return [*reads, whole(self.g_idx)] if self.g_idx is not None else reads
 
+    def band(self, start: int, stop: int) -> Gptq | None:
+        """See `Bandable.band`."""
+        size = self.group_size
+        if start % 32 or stop % 32 or (self.g_idx is None and (start % size or stop % size) and size < self.shape[1]):
+            return None
+        qweight = cut(self.qweight, start * self.bits // 32, stop * self.bits // 32)
+        shape = (self.shape[0], stop - start)
+        if self.g_idx is not None:  # any group can be among them
+            return replace(self, shape=shape, qweight=qweight, g_idx=cut(self.g_idx, start, stop))
+        scales, qzeros = (cut(entry, start // size, -(-stop // size)) for entry in (self.scales, self.qzeros))
+        return replace(self, shape=shape, qweight=qweight, scales=scales, qzeros=qzeros)
+
     def decode(self, rows: Rows, data: Sequence[bytes]) -> Floats:
         """See `PackedMatrix.decode`."""
         words, place = _words(rows, self.bits)
@@ -82,14 +95,15 @@ class Gptq:
         """Return the group of each input; None where they are equally long and stand in order."""
         columns = self.shape[1]
         in_order = np.arange(columns) // self.group_size
+        even = self.scales.shape[0] * self.group_size == columns  # of a band there may be scales of other groups too
         if raw is None:
-            return None if columns % self.group_size == 0 else in_order
+            return None if even else in_order
         group = np.frombuffer(raw, "<i4").astype(np.intp)
         count = self.scales.shape[0]
         if group.size and not 0 <= group.min() <= group.max() < count:
             outside = group.min() if group.min() < 0 else group.max()
             raise self.pieces.mismatch("g_idx names a group that does not exist", actual=int(outside), limit=count - 1)
-        return None if columns % self.group_size == 0 and np.array_equal(group, in_order) else group
+        return None if even and np.array_equal(group, in_order) else group
 
 
 def _words(rows: Rows, bits: int) -> tuple[Rows, Rows]:

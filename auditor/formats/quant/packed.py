@@ -7,8 +7,8 @@ checkpoint's own statement of how it was quantised, it asks for byte ranges and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -61,6 +61,14 @@ class PackedMatrix(Protocol):
         FileError
             When the bytes contradict the format.
         """
+
+
+@runtime_checkable
+class Bandable(Protocol):
+    """A packed matrix whose rows lie across all of it, and of which a band of columns lies side by side instead."""
+
+    def band(self, start: int, stop: int) -> PackedMatrix | None:
+        """Return the matrix of the columns from `start` to `stop` alone; None where these are no whole groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +238,13 @@ def columns_of(entry: TensorEntry, columns: Rows, data: bytes) -> NDArray[Any]:
         return raw.reshape(height, columns.size)
     table = raw.reshape(height, width)
     return table if columns.size == width else table[:, columns]
+
+
+def cut(entry: TensorEntry, start: int, stop: int) -> TensorEntry:
+    """Return some rows of a tensor, or elements of a vector, that keeps each in one piece, as a tensor of its own."""
+    size = (entry.stop - entry.start) // entry.shape[0]
+    shape = (stop - start, *entry.shape[1:])
+    return replace(entry, shape=shape, start=entry.start + start * size, stop=entry.start + stop * size)
 
 
 def _reads_whole(height: int, width: int, runs: list[tuple[int, int]]) -> bool:
