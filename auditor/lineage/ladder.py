@@ -88,7 +88,8 @@ class Look(NamedTuple):
 def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "auto") -> tuple[Look, ...]:
     """Plan the looks at a model, from the cheapest on. Each includes the one before.
 
-    The same plan finds the same evidence wherever the model lies.
+    The same plan finds the same evidence wherever the model lies; but of one that is far away and keeps the pieces of
+    a row all over its matrices, only a band of columns is read, and rungs above the first are not climbed.
     """
     blocks = ModelReader(view).blocks_with(int(reference.sample.index[-1]))
     sampled = len(reference.sample.index)
@@ -99,7 +100,7 @@ def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "au
         middle = reference.sample.hidden_size // 2 // BAND_COLUMNS * BAND_COLUMNS
         band = (middle, middle + BAND_COLUMNS)
         if reference.sample.hidden_size >= 4 * BAND_COLUMNS and view.band(*band) is not None:
-            planned.insert(0, Look(_spread(blocks, BAND_LAYERS, ends=False), sampled, band))
+            planned = [Look(_spread(blocks, BAND_LAYERS, ends=False), sampled, band), Look(blocks, sampled, band)]
     return tuple(dict.fromkeys(planned))
 
 
@@ -127,8 +128,13 @@ class Cost(NamedTuple):
     bytes: int
 
 
-def upper_costs(view: ModelView, reference: Sketch, *, depth: Depth = "auto") -> tuple[Cost, ...]:
+def upper_costs(
+    view: ModelView, reference: Sketch, *, depth: Depth = "auto", first_layers: FirstLayers = "auto"
+) -> tuple[Cost, ...]:
     """Say what the rungs above the first would read beside the looks, where nothing below decides."""
+    planned = looks(view, reference, first_layers=first_layers)
+    if planned and planned[-1].band:
+        return ()
     reader = ModelReader(view)
     tokens = reference.token_rows()
     out = []
@@ -147,6 +153,10 @@ def upper_costs(view: ModelView, reference: Sketch, *, depth: Depth = "auto") ->
     return tuple(out)
 
 
+_BANDED = (
+    "compared in place by {} of {} columns: more, and other tests, read whole packed matrices, which are far away "
+    "(--layers all reads them)"
+)
 _SORTED = "neurons are sorted by size in both models, so their order proves nothing"
 _CHANGED_LAYERS = 8  # spread over the matched ones, to say what became of the rows
 _LAYER_LOG10_P = -3.0  # a pair of layers matches at this level, corrected for the number of pairs
@@ -200,20 +210,23 @@ def compare(
     if width > reference.sample.hidden_size:
         reason = f"hidden size {width} is not the reference's {reference.sample.hidden_size}: rows cannot be compared"
         return Candidate(reference=reference.name, model=label, verdict="inconclusive", reason=reason)
-    corrections = (len(looks(view, reference, first_layers=first_layers)) + TRIES) * tests
-    candidate = _aligned(reader, reference, corrections=corrections, first_layers=first_layers)
-    if candidate.verdict != "derived" and candidate.stopped is None:
+    planned = looks(view, reference, first_layers=first_layers)
+    corrections = (len(planned) + TRIES) * tests
+    candidate = _aligned(reader, reference, planned, corrections=corrections)
+    if planned and planned[-1].band:
+        if candidate.verdict == "independent":
+            candidate = replace(candidate, reason=_BANDED.format(BAND_COLUMNS, width))
+    elif candidate.verdict != "derived" and candidate.stopped is None:
         candidate = _disguised(reader, reference, candidate, corrections=corrections, depth=depth)
     if candidate.verdict == "independent":
         candidate = _embeddings(reader, reference, candidate, corrections=corrections)
     return replace(candidate, model=label, layers_in_model=layers_in_model)
 
 
-def _aligned(reader: ModelReader, reference: Sketch, *, corrections: int, first_layers: FirstLayers) -> Candidate:
+def _aligned(reader: ModelReader, reference: Sketch, planned: tuple[Look, ...], *, corrections: int) -> Candidate:
     """Climb rung 1."""
     if reason := _incomparable(reader, reference):
         return Candidate(reference=reference.name, model="", verdict="inconclusive", reason=reason)
-    planned = looks(reader.view, reference, first_layers=first_layers)
     stopped = None
     known = target = found = None
     for look in planned:

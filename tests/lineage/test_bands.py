@@ -98,13 +98,22 @@ def test_a_far_away_derivative_is_found_from_a_band(
     assert "base" in "".join(plan_scan("acme/packed", options).lines())
 
 
-def test_an_independent_one_is_read_on_and_stays_independent(hub: LoopbackHub, reference: Path) -> None:
-    hub.publish("acme/packed", contents(make_model(2, layers=4, hidden=512, neurons=768), "gptq", act_order=False))
+def test_an_independent_one_says_what_was_not_read(hub: LoopbackHub, reference: Path) -> None:
+    made = contents(make_model(2, layers=4, hidden=512, neurons=768), "gptq", act_order=False)
+    hub.publish("acme/packed", made)
     report = scan("acme/packed", Options(against=(str(reference),), licence=False))
     best = report.lineage.best
     assert best is not None
     assert report.lineage.verdict == "independent"
     assert len(best.layers) == 4
+    assert best.reason is not None
+    assert best.reason.startswith("compared in place by 128 of 512 columns")
+    assert {rung.rung for rung in best.rungs} == {"aligned-neurons"}
+    whole = scan("acme/packed", Options(against=(str(reference),), licence=False, first_layers="all"))
+    assert whole.lineage.best is not None
+    assert {rung.rung for rung in whole.lineage.best.rungs} == {"aligned-neurons", "framed-neurons"}
+    assert whole.coverage.bytes_read > 2 * report.coverage.bytes_read
+    assert (whole.lineage.best.detection_limit or 1) < (best.detection_limit or 0)
 
 
 def test_the_same_model_on_disk_is_read_as_before(reference: Path, tmp_path: Path) -> None:
