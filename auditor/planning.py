@@ -201,6 +201,6 @@ def _planned(model: ModelView, reference: Sketch, options: Options) -> list[Plan
             ranges=cost.ranges,
             bytes=cost.bytes,
         )
-        for cost in upper_costs(model, reference, depth=options.depth)
+        for cost in upper_costs(model, reference, depth=options.depth, first_layers=options.first_layers)
     ]
     return out

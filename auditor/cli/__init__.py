@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
-from auditor.cli import auditing, gating_models, references, signing, verifying
+from auditor.cli import auditing, doctor, gating_models, references, signing, verifying
 from auditor.cli.configured import Configured
 from auditor.escape import visible
 
@@ -59,6 +59,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     app.command(cls=Configured)(_command)
+app.command()(doctor.doctor)  # whatever the settings are
 app.add_typer(gate_app, name="gate")
 gate_app.command("models", cls=Configured)(gating_models.models)
 app.add_typer(references_app, name="references")

@@ -57,12 +57,10 @@ def evidence_in_words(best: Candidate) -> str:
         pairs = tuple(layer for layer in best.layers if layer.reference is not None) or best.layers
     hits, of = sum(layer.fixed_points for layer in pairs), sum(layer.n for layer in pairs)
     if of == 0:  # layers cannot be told apart by number: all pairs of them were tried
-        return "; ".join(
-            f"{rung.agreeing} of {rung.tried} sampled neurons in the best pair of layers {_MATCHED[rung.rung]}"
-            f"{', as by chance' if best.verdict == 'independent' else ''}; p = {p_value(rung.log10_p)}"
-            f" ({'exact' if rung.exact else 'nominal'}, corrected)"
-            for rung in best.rungs
-        )
+        rung = min(best.rungs, key=lambda rung: rung.log10_p)
+        chance = ", as by chance" if best.verdict == "independent" else ""
+        text = f"{rung.agreeing} of {rung.tried} sampled neurons in the best pair of layers {_MATCHED[rung.rung]}{chance}"
+        return f"{text}; p = {p_value(rung.log10_p)} ({'exact' if rung.exact else 'nominal'}, corrected)"
     text = f"{hits} of {of} sampled neurons {_MATCHED[best.rung or '']}"
     text += f" in {visible(best.reference)}" if best.verdict in {"derived", "identical"} else ", as by chance"
     if best.log10_p is not None:

@@ -1,15 +1,15 @@
-"""The command line as a user meets it: in a process of its own, with its exit codes and its manners."""
+"""The command line as a user meets it, with its exit codes and its manners."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
+from clikit import in_process as auditor
 from modelkit import drifted, make_model, write_model
 
 from auditor import __version__
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASE = make_model(1)
-
-
-def auditor(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "auditor", *arguments],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"} | (env or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 @pytest.fixture(scope="module")

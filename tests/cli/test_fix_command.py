@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from clikit import in_process as auditor
 from modelkit import drifted, make_model, safetensors_bytes, write_model
 
 from auditor.errors import UsageError
@@ -17,6 +15,7 @@ from auditor.fixing import apply_fixes
 from auditor.writing import check_unchanged, locked, write_whole
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 BASE = make_model(1)
@@ -33,18 +32,6 @@ CARD = "---\r\n# ours\r\nlicense: 'apache-2.0'  # as the data\r\ntags:\r\n- a\r\
 SENTENCE = "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Acme. All Rights Reserved."
 DUE = {"NOT-001", "NOT-002", "CARD-001", "CARD-005", "BASE-001"}
 OPTIONS = ("--against", "base.sketch", "--policy", "policy.toml")
-
-
-def auditor(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "auditor", *arguments],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 def fix(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

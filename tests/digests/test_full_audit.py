@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from ggufkit import gguf_bytes, gguf_tensors, llama_gguf
 from modelkit import drifted, make_model, safetensors_bytes, write_model
+from reportkit import rendered
 from typer.testing import CliRunner
 
 from auditor.audit import Options, audit, scan
 from auditor.cli import app
 from auditor.enrolling import sketch
 from auditor.lineage.references import load_sketch_file
-from auditor.report import RENDERERS
 from auditor.report.schema import load_schema
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def test_every_file_has_its_computed_digest_and_is_counted(saved_again: Path, ba
 
 
 def test_the_report_validates(saved_again: Path, base: Path) -> None:
-    document = json.loads(RENDERERS["json"](full(saved_again, base)))
+    document = json.loads(rendered("json", full(saved_again, base)))
     jsonschema.validate(document, load_schema())
     assert document["lineage"]["verdict"] == "identical"
     assert {file["digest_source"] for file in document["target"]["files"]} == {"computed"}

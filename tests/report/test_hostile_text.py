@@ -28,7 +28,7 @@ def test_no_markup_of_the_model_stands_raw(text: str, name: str) -> None:
     assert not re.search(r"<(script|img|b>|x/|!-- -->)", shown)
 
 
-@pytest.mark.parametrize("name", JOINT_FORMATS)
+@pytest.mark.parametrize("name", sorted(JOINT_FORMATS))
 def test_several_reports_stand_in_one_file(name: str) -> None:
     shown = render(name, [Placed(report=hostile(text)) for text in HOSTILE])
     assert not UNSAFE.search(shown)
