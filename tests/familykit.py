@@ -316,6 +316,25 @@ def gpt2(model: Canonical, shape: Shape) -> Written:
     return Written(tensors=tensors | outside(model, embed="wte", norm="ln_f"), config={"model_type": "gpt2"})
 
 
+def jais(model: Canonical, shape: Shape) -> Written:
+    def make(layer: Layer) -> dict[str, Array]:
+        return {
+            "attn.c_attn.weight": joined(layer).T,
+            "attn.c_attn.bias": joined(layer)[:, 0].copy(),
+            "attn.c_proj.weight": layer["o"].T,
+            "mlp.c_fc.weight": layer["up"].T,
+            "mlp.c_fc2.weight": layer["gate"].T,
+            "mlp.c_proj.weight": layer["down"].T,
+        }
+
+    at = "transformer.h."
+    tensors = renamed(model, {"attn_norm": "ln_1", "mlp_norm": "ln_2"}, prefix=at) | by_layer(model, shape, make, at)
+    return Written(
+        tensors=tensors | outside(model, embed="transformer.wte", norm="transformer.ln_f"),
+        config={"model_type": "jais"},
+    )
+
+
 def starcoder2(model: Canonical, shape: Shape) -> Written:
     names = ATTENTION | {"up": "mlp.c_fc", "down": "mlp.c_proj"}
     return Written(tensors=renamed(model, names) | outside(model), config=config(shape, "starcoder2"))
@@ -601,6 +620,7 @@ FAMILIES = {
     "ChatGLM": Family(write=chatglm, architecture="chatglm"),
     "Megatron": Family(write=megatron, architecture="megatron"),
     "GPT-2": Family(write=gpt2, architecture="gpt2", kind="plain", equal_heads=True),
+    "Jais": Family(write=jais, architecture="jais", equal_heads=True),
     "StarCoder 2": Family(write=starcoder2, architecture="starcoder2", kind="plain"),
     "StarCoder": Family(write=gpt_bigcode, architecture="gpt2", kind="plain", one_key=True),
     "GPT-NeoX": Family(write=gpt_neox, architecture="gpt_neox", kind="plain", equal_heads=True),

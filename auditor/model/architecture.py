@@ -35,6 +35,7 @@ _SIGNATURES: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ("megatron", "mlp.linear_fc1"),
         ("qwen", "mlp.w1 mlp.w2 attn.c_attn"),
         ("starcoder2", "mlp.c_fc self_attn.q_proj"),
+        ("jais", "mlp.c_fc mlp.c_fc2 attn.c_attn"),
         ("gpt2", "mlp.c_fc attn.c_attn"),
         ("gpt_neox", "attention.query_key_value mlp.dense_h_to_4h"),
         ("mpt", "attn.Wqkv ffn.up_proj"),

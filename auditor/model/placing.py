@@ -188,8 +188,10 @@ class _Layer:
 
     def _is_input_first(self) -> bool:
         """Matrices are `[in, out]`, as GPT-2 keeps them: told by shapes, the other way round these have no sense."""
-        up, down = self.tensors.get("up"), self.tensors.get("down")
-        if not up or not down or "gate" in self.tensors or self.hidden is None:
+        up, down, gate = (self.tensors.get(role) for role in ("up", "down", "gate"))
+        if not up or not down or self.hidden is None:
+            return False
+        if gate is not None and (gate.tail not in _INPUT_FIRST or gate.entry.shape != up.entry.shape):
             return False
         shapes = up.entry.shape, down.entry.shape
         return (
@@ -209,7 +211,7 @@ class _Layer:
                 self._leave(role, f"a router of {part.count} experts, where there are {wanted}")
 
 
-_INPUT_FIRST = frozenset({"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"})
+_INPUT_FIRST = frozenset({"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_fc2", "mlp.c_proj"})
 _STACKED = frozenset({"experts.gate", "experts.up", "experts.down", "experts.gate_up"})
 _ROUTERS = ("router", "shared_router")
 _GATE_FIRST = frozenset({"mlp.dense_h_to_4h", "mlp.linear_fc1", "shared_mlp.input_linear"})

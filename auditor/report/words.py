@@ -59,8 +59,8 @@ def evidence_in_words(best: Candidate) -> str:
     if of == 0:  # layers cannot be told apart by number: all pairs of them were tried
         rung = min(best.rungs, key=lambda rung: rung.log10_p)
         chance = ", as by chance" if best.verdict == "independent" else ""
-        text = f"{rung.agreeing} of {rung.tried} sampled neurons in the best pair of layers {_MATCHED[rung.rung]}{chance}"
-        return f"{text}; p = {p_value(rung.log10_p)} ({'exact' if rung.exact else 'nominal'}, corrected)"
+        text = f"{rung.agreeing} of {rung.tried} sampled neurons in the best pair of layers {_MATCHED[rung.rung]}"
+        return f"{text}{chance}; p = {p_value(rung.log10_p)} ({'exact' if rung.exact else 'nominal'}, corrected)"
     text = f"{hits} of {of} sampled neurons {_MATCHED[best.rung or '']}"
     text += f" in {visible(best.reference)}" if best.verdict in {"derived", "identical"} else ", as by chance"
     if best.log10_p is not None:

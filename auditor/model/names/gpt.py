@@ -12,6 +12,7 @@ LAYER = {
     "attn.c_proj": "o",
     "ln_2": "mlp_norm",
     "mlp.c_fc": "up",
+    "mlp.c_fc2": "gate",  # Jais, which is GPT-2 with a gate
     "mlp.c_proj": "down",
     # GPT-NeoX
     "attention.query_key_value": "qkv",
