@@ -9,7 +9,7 @@ from auditor.errors import FileError
 from auditor.formats import open_checkpoints
 from auditor.library import decide_by_digests, files_to_hash, hidden_sizes
 from auditor.lineage.known import load_known
-from auditor.lineage.ladder import looks, upper_costs
+from auditor.lineage.looks import looks, upper_costs
 from auditor.lineage.references import plan_references
 from auditor.lineage.supporting import shape_of
 from auditor.model import find_base, find_subjects
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auditor.audit import Options
     from auditor.lineage import Sketch
     from auditor.lineage.disguised import Rung
-    from auditor.lineage.ladder import Look
+    from auditor.lineage.looks import Look
     from auditor.model import ModelView
 
 

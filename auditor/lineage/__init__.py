@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from auditor.lineage.ladder import Depth, FirstLayers, compare, model_label
+from auditor.lineage.ladder import compare, model_label
+from auditor.lineage.looks import Depth, FirstLayers
 from auditor.lineage.merging import explain_merge
 from auditor.lineage.plain import compare_plain, width_of
 from auditor.lineage.reader import ModelReader

@@ -28,7 +28,7 @@ import table
 
 from auditor.lineage.aligned import COMBINATIONS, TESTS, aligned_neurons, detection_limit, exchanges
 from auditor.lineage.disguised import TRIES
-from auditor.lineage.ladder import FIRST_LAYERS, FIRST_LOOK
+from auditor.lineage.looks import FIRST_LAYERS, FIRST_LOOK
 from auditor.lineage.sample import SAMPLE_NEURONS, NeuronSample
 from auditor.lineage.stats import bonferroni, fisher, fixed_points, log10_fixed_point_tail
 from auditor.lineage.tails import log10_swap_tail
