@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
-from auditor.cli import auditing, doctor, gating_models, references, signing, verifying
+from auditor.cli import auditing, doctor, gating, gating_models, references, signing, verifying
 from auditor.cli.configured import Configured
 from auditor.escape import visible
 
@@ -62,6 +62,7 @@ for _command in _COMMANDS:
 app.command()(doctor.doctor)  # whatever the settings are
 app.add_typer(gate_app, name="gate")
 gate_app.command("models", cls=Configured)(gating_models.models)
+gate_app.command("mlflow", cls=Configured)(gating.mlflow)
 app.add_typer(references_app, name="references")
 references_app.command("list")(references.list_)
 references_app.command("build")(references.build)

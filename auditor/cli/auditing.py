@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import Progress, echo_json, errors, in_ci, parse_size, quit_with, read_short
+from auditor.cli.console import echo_json, errors, in_ci, parse_size, quit_with, read_short
 from auditor.cli.outputs import Outputs, emit, parse_outputs
+from auditor.cli.progress import Progress
 from auditor.cli.signing import Signing, attest_and_report
 from auditor.errors import UsageError
 from auditor.escape import visible
@@ -146,15 +147,16 @@ def sketch(
     """Make a reference of a model: a sketch file that others can be held against without the weights."""
     from auditor.enrolling import sketch as make_sketch
 
-    with errors(), Progress("hashed") as progress:
-        data = make_sketch(
-            target,
-            name=name or Path(target).resolve().name,
-            seed=sample_seed or 0,
-            license=license,
-            deep=deep,
-            progress=progress,
-        )
+    with errors():
+        with Progress("hashed") as progress:
+            data = make_sketch(
+                target,
+                name=name or Path(target).resolve().name,
+                seed=sample_seed or 0,
+                license=license,
+                deep=deep,
+                progress=progress,
+            )
         write_whole(output, data)
         typer.echo(f"{visible(str(output))}: {len(data)} bytes", err=True)
 
@@ -243,7 +245,7 @@ def _audit(target: str, chosen: Options, outputs: Outputs) -> NoReturn:
     from auditor.sources import open_source
 
     with errors():
-        with Progress("hashed") as progress:
+        with Progress("hashed", phase="reading layers") as progress:
             hashing = Hashing(open_source(target), progress=progress)
             progress.watch(hashing.source)
             report = audit(target, chosen, hashing=hashing, notify=progress.say).report

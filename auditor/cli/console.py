@@ -1,4 +1,4 @@
-"""What the commands have in common at the terminal: errors as one line, reports, progress, secrets."""
+"""What the commands have in common at the terminal: errors as one line, JSON, secrets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 import os
 import re
 import sys
-import threading
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -18,11 +15,8 @@ from auditor.escape import visible
 from auditor.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
-
-    from auditor.sources import Counting, Source
 
 EXIT_REFUSED, EXIT_USAGE = 1, 2
 """Of `verify`: the attestation does not hold; it cannot be asked."""
@@ -44,64 +38,6 @@ def say(error: AuditError) -> None:
     """Show an error on one line of standard error."""
     code = f"{error.code}: " if error.names_code else ""
     typer.echo(f"auditor: {code}{visible(str(error), limit=4000)}", err=True)
-
-
-class Progress:
-    """A line on standard error, where that is a terminal, for what takes longer than a second."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._shown = 0.0
-        self._started = time.monotonic()
-        self._live = sys.stderr.isatty()
-        self._drawn = False
-        self._over = threading.Event()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show how many bytes are done; at most ten times a second."""
-        now = time.monotonic()
-        if self._live and now - self._started > 1 and now - self._shown > 0.1:
-            self._shown = now
-            self._drawn = True
-            sys.stderr.write(f"\r\x1b[K{self._what} {done / 1e9:.1f} of {total / 1e9:.1f} GB")
-            sys.stderr.flush()
-
-    def watch(self, source: Source) -> None:
-        """Show what is being read of a source that is far away."""
-        from auditor.sources import Counting
-
-        if self._live and isinstance(source, Counting):
-            threading.Thread(target=self._watch, args=(source,), daemon=True).start()
-
-    def _watch(self, source: Counting) -> None:
-        while not self._over.wait(0.2):
-            if self._live and time.monotonic() - self._started > 1 and not self._over.is_set():
-                self._drawn = True
-                sys.stderr.write(f"\r\x1b[Kread {source.http_bytes / 1e6:.1f} MB in {source.http_requests} requests")
-                sys.stderr.flush()
-
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        """Draw nothing meanwhile."""
-        live, self._live = self._live, False
-        try:
-            yield
-        finally:
-            self._live = live
-
-    def say(self, text: str) -> None:
-        """Say what takes a while, where somebody is watching."""
-        if self._live:
-            typer.echo(visible(text), err=True)
 
 
 _SIZE = re.compile(r"([0-9]{1,15})\s*(kB|KB|MB|GB|TB)?")

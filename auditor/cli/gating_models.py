@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import Progress, errors, in_ci, parse_size, quit_with
+from auditor.cli.console import errors, in_ci, parse_size, quit_with
 from auditor.cli.outputs import Outputs, emit, parse_outputs
+from auditor.cli.progress import Progress
 from auditor.errors import UsageError
 from auditor.escape import visible
 
@@ -83,7 +84,7 @@ def models(
         vouchers = [_voucher(entry) for entry in entries]  # a key that is not there is told before the first audit
         judged: list[Judged] = []
         for entry, voucher in zip(entries, vouchers, strict=True):
-            with Progress("hashed") as progress:
+            with Progress("hashed", phase="reading layers") as progress:
                 done = judge_entry(entry, chosen, voucher=voucher, progress=progress, notify=progress.say)
             judged.append(done)
             typer.echo(_line(done), err=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from auditor.cli.console import in_ci
 from auditor.cli.options import Format
 from auditor.errors import UsageError
 from auditor.escape import visible
@@ -81,8 +84,13 @@ def parse_outputs(format_: Format, outputs: Sequence[str] | None) -> Outputs:
 
 
 def emit(placed: Sequence[Placed], outputs: Outputs) -> None:
-    """Render reports, and write them where they were asked for."""
+    """Render reports, and write them where they were asked for.
+
+    Files, pipes and continuous integration get a format as it is; a terminal gets the text with colours and a table.
+    """
+    from auditor.cli.progress import is_watched
     from auditor.report import render
+    from auditor.report.text import carried
 
     texts = [(path, render(format_, placed).encode()) for format_, path in outputs.files]
     for path, data in texts:
@@ -90,5 +98,9 @@ def emit(placed: Sequence[Placed], outputs: Outputs) -> None:
         verdicts = ", ".join(dict.fromkeys(f"{each.report.lineage.verdict}" for each in placed))
         code = max(each.report.exit_code for each in placed)
         typer.echo(f"{verdicts}, exit {code}; report in {visible(str(path))}", err=True)
-    if outputs.printed is not None:
-        typer.echo(render(outputs.printed, placed), nl=False)
+    if outputs.printed is Format.text and (is_watched(sys.stdout) or (os.environ.get("FORCE_COLOR") and not in_ci())):
+        from auditor.cli.terminal import show
+
+        show(placed)
+    elif outputs.printed is not None:
+        typer.echo(carried(render(outputs.printed, placed), sys.stdout.encoding or "utf-8"), nl=False)

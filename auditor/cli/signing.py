@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import (
-    Progress,
-    echo_json,
-    errors,
-    in_ci,
-    quit_with,
-    read_passphrase,
-    read_short,
-)
+from auditor.cli.console import echo_json, errors, in_ci, quit_with, read_passphrase, read_short
 from auditor.cli.outputs import emit
+from auditor.cli.progress import Progress
 from auditor.cli.verifying import voucher_of
 from auditor.errors import UsageError
 from auditor.escape import visible
@@ -214,7 +207,7 @@ def attest_and_report(
 
     with errors():
         written = (signing.output, signing.oms, *(report.paths if report else ()))
-        with Progress("hashed") as progress:
+        with Progress("hashed", phase="reading layers") as progress:
             source, own = open_source(target), inside(target, written)
             hashing = Hashing(source, ignore=own, progress=progress)
             progress.watch(source)
@@ -224,7 +217,7 @@ def attest_and_report(
             from auditor.attesting import attest as run
 
             with progress.silent():  # the passphrase may be asked for
-                signer = _signer(signing)
+                signer = _signer(signing, progress)
             done = run(
                 target,
                 chosen,
@@ -242,7 +235,7 @@ def attest_and_report(
     quit_with(done.audit.report.exit_code)
 
 
-def _signer(signing: Signing) -> Signer:
+def _signer(signing: Signing, progress: Progress) -> Signer:
     """Choose who signs. A key where one is given, an identity where none is; never one for want of the other."""
     from auditor.attest import KeylessSigner, KeySigner, keyless, keys
 
@@ -263,7 +256,8 @@ def _signer(signing: Signing) -> Signer:
     trust = keyless.load_trust(config, file=file, online=True)
     trust.for_signing()
     if signing.interactive:
-        return KeylessSigner(trust, cache(partial(keyless.interactive_token, trust)))
+        asked = progress.silent()(partial(keyless.interactive_token, trust))  # it may ask at the terminal
+        return KeylessSigner(trust, cache(asked))
     keyless.ambient_token()
     return KeylessSigner(trust, keyless.ambient_token)
 

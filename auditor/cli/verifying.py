@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.cli import options as opt
-from auditor.cli.console import EXIT_REFUSED, EXIT_USAGE, Progress, echo_json, errors, quit_with, read_short, say
+from auditor.cli.console import EXIT_REFUSED, EXIT_USAGE, echo_json, errors, quit_with, read_short, say
+from auditor.cli.progress import Progress
 from auditor.errors import AuditError, UsageError
 from auditor.escape import visible
 
@@ -63,19 +64,20 @@ def verify(
     from auditor.attesting import verify as run
     from auditor.audit import Options
 
-    with errors(), Progress("hashed") as progress:
+    with errors():
         wanted = Options(policies=tuple(policy or ()), profile=profile.value, strict=strict, fail_on=fail_on.value)
         try:
-            verified = run(
-                attestation,
-                target,
-                voucher=voucher_of(key, identity, issuer, trust_config, online=online),
-                policy_sha256=_hex(policy_digest) if policy_digest else policy_of(wanted).sha256,
-                verifier=verifier_id or VERIFIER_ID,
-                resource=resource,
-                max_age=_age(max_age),
-                progress=progress,
-            )
+            with Progress("hashed") as progress:
+                verified = run(
+                    attestation,
+                    target,
+                    voucher=voucher_of(key, identity, issuer, trust_config, online=online),
+                    policy_sha256=_hex(policy_digest) if policy_digest else policy_of(wanted).sha256,
+                    verifier=verifier_id or VERIFIER_ID,
+                    resource=resource,
+                    max_age=_age(max_age),
+                    progress=progress,
+                )
         except AuditError as error:
             if format is opt.Answer.json:
                 echo_json(_refused(error))
