@@ -298,5 +298,5 @@ def _layers_within(reader: ModelReader, queries: tuple[int, ...], fitted: set[in
     neurons = sum(reader.view.tensor(b.layer, b.role("gate")).shape[0] for b in reader.blocks if b.layer == layers[0])
     asked, k, width = queries[0] * queries[1], queries[2], reader.shape[1]
     work = 4.0 * neurons * k * (asked + (width if k < width else 0)) + 1.0
-    count = max(2, int(SEARCH_WORK / work))
+    count = min(len(layers), max(2, int(SEARCH_WORK / work)))
     return tuple(layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, count).round().astype(int)))

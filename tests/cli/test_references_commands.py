@@ -69,6 +69,7 @@ class Installed:
         )
 
 
+@pytest.mark.slow
 def test_llama_2_7b_at_its_true_shape(tmp_path: Path, hub: LoopbackHub) -> None:
     """The whole way, as a user goes it: refused with one wrong pin, made, and taken over by another machine."""
     weights = llama_7b(1)

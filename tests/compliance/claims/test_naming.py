@@ -276,6 +276,7 @@ def test_any_text_folds_to_aligned_views(text: str) -> None:
     family_of(text)
 
 
+@pytest.mark.slow
 def test_long_names_take_no_time() -> None:
     start = time.monotonic()
     for text in ("llama" * 100_000, "ll\u0430ma" * 20_000, "code " * 100_000, "meta" * 100_000, "-" * 500_000):
