@@ -143,6 +143,12 @@ AUDIT_RULES = (
         why="A signed audit stands in for a new one only where its signature, policy, files and verdict are as asked.",
         fix="Have the model audited and signed anew, or take the attestation out of the list to audit it here.",
     ),
+    FileRule(
+        id="LINEAGE",
+        title="What the weights show",
+        why="Descent is read from the weights with a p-value; what licence duties follow is said by the other rules.",
+        fix="Nothing by itself. `auditor compare BASE TARGET` repeats the test, and docs/lineage.md says what it means.",
+    ),
 )
 """What an audit itself must have done. Formats that list results show these where the report has no finding."""
 

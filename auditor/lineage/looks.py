@@ -76,15 +76,15 @@ def looks(view: ModelView, reference: Sketch, *, first_layers: FirstLayers = "au
     first = min(FIRST_LOOK, sampled)
     planned = [Look(blocks, first), Look(blocks, sampled)]
     if blocks and (first_layers == "few" or (first_layers == "auto" and not view.on_disk)):
-        planned.insert(0, Look(_spread(blocks, FIRST_LAYERS), first))
+        planned.insert(0, Look(spread_blocks(blocks, FIRST_LAYERS), first))
         middle = reference.sample.hidden_size // 2 // BAND_COLUMNS * BAND_COLUMNS
         band = (middle, middle + BAND_COLUMNS)
         if reference.sample.hidden_size >= 4 * BAND_COLUMNS and view.band(*band) is not None:
-            planned = [Look(_spread(blocks, BAND_LAYERS, ends=False), sampled, band), Look(blocks, sampled, band)]
+            planned = [Look(spread_blocks(blocks, BAND_LAYERS, ends=False), sampled, band), Look(blocks, sampled, band)]
     return tuple(dict.fromkeys(planned))
 
 
-def _spread(blocks: tuple[Block, ...], count: int, *, ends: bool = True) -> tuple[Block, ...]:
+def spread_blocks(blocks: tuple[Block, ...], count: int, *, ends: bool = True) -> tuple[Block, ...]:
     """Return the blocks of `count` layers, evenly spread, with or without the first and the last layer."""
     layers = tuple(dict.fromkeys(block.layer for block in blocks))
     at = np.linspace(0, len(layers) - 1, count if ends else count + 2).round().astype(int)
