@@ -303,8 +303,12 @@ def log10_rank_correlation(values: Floats) -> Floats:
     n = values.shape[-1]
     if n < 3:
         return np.zeros(values.shape[:-1])
-    # Ties are ranked in reverse of position: equal values must not look like an ascending order.
-    ranks = (n - 1 - values[..., ::-1].argsort(axis=-1, kind="stable")).argsort(axis=-1) - (n - 1) / 2.0
+    # Ties share the mean of their ranks: equal values say nothing of an order, up or down.
+    first = values.argsort(axis=-1, kind="stable").argsort(axis=-1)
+    last = n - 1 - (-values).argsort(axis=-1, kind="stable").argsort(axis=-1)
+    ranks = (first + last) / 2.0 - (n - 1) / 2.0
     place = np.arange(n) - (n - 1) / 2.0
-    z = np.abs(ranks @ place) / (place @ place) * np.sqrt(n - 1)
+    spread = np.sqrt((ranks * ranks).sum(axis=-1) * (place @ place))
+    with np.errstate(invalid="ignore"):
+        z = np.where(spread > 0, np.abs(ranks @ place) / spread, 0.0) * np.sqrt(n - 1)
     return np.asarray([log10(max(erfc(x / sqrt(2.0)), 1e-300)) for x in z.ravel()]).reshape(z.shape)

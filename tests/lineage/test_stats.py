@@ -146,6 +146,13 @@ def test_log_length() -> None:
     assert (log_length([[0.0, 0.0], [np.nan, 1.0]]) == -np.inf).all()
 
 
+def test_equal_values_are_no_order() -> None:
+    """Equal values ranked one after another looked perfectly sorted: an order that proves nothing was seen in them."""
+    assert log10_rank_correlation(np.ones(32)) == 0.0
+    assert log10_rank_correlation(np.full(32, -np.inf)) == 0.0
+    assert log10_rank_correlation(np.tile([1.0, 2.0], 16)) > -1
+
+
 def test_rank_correlation_sees_order_and_not_ties() -> None:
     assert log10_rank_correlation(np.arange(32.0)) < -6
     assert log10_rank_correlation(-np.arange(32.0)) < -6
