@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--models", default="1000,100000,1000000")
     counts = [int(text) for text in parser.parse_args().models.split(",")]
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}\n")
-    print("| models of one shape | signs | process | added, a second | look-up, median of 20 | log10 p of the relative |")
+    print("| models of one shape | signs | process | added, a second | look-up, median of 20 | log10 p of relative |")
     print("| --- | --- | --- | --- | --- | --- |")
     rng = np.random.default_rng(0)
     index, known = CompactIndex(), drawn(rng)
