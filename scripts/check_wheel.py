@@ -29,6 +29,10 @@ def main() -> None:
             sys.exit("the wheel lacks the reference library")
         code = "from auditor.report.schema import load_schema; load_schema()"
         subprocess.run([python, "-c", code], cwd=work, check=True)
+        for format_ in ("html", "sarif", "cyclonedx", "markdown"):  # template and style sheet are files of the package
+            subprocess.run([command, "scan", ".", "-o", f"{format_}={format_}.out"], cwd=work, check=False)
+            if not (work / f"{format_}.out").stat().st_size:
+                sys.exit(f"the wheel cannot write {format_}")
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, works from a fresh environment")
 
 

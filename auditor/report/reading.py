@@ -7,6 +7,7 @@ checked field by field, and refused by name where it is of another type; numbers
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LARGEST = 1e300
 _STATUSES = ("fail", "warn", "pass", "manual", "n/a", "unknown")
 _VERDICTS = ("identical", "derived", "embeddings-shared", "adapter", "independent", "inconclusive")
 
@@ -108,7 +110,7 @@ class _Fields:
 
     def integer(self, key: str) -> int:
         value: int = self._get(key, int, "an integer")
-        if isinstance(value, bool) or value < 0:
+        if isinstance(value, bool) or not 0 <= value <= sys.maxsize:
             raise self.refuse(key, "must be an integer, and not negative", value)
         return value
 
@@ -117,7 +119,7 @@ class _Fields:
 
     def number(self, key: str) -> float:
         value = self._get(key, (int, float), "a number")
-        if isinstance(value, bool) or value != value or abs(value) == float("inf"):  # noqa: PLR0124 (NaN)
+        if isinstance(value, bool) or not -_LARGEST <= value <= _LARGEST:  # of NaN neither holds
             raise self.refuse(key, "must be a finite number", None)
         return float(value)
 
@@ -173,7 +175,7 @@ def _file(fields: _Fields) -> FileInfo:
         path=fields.text("path"),
         size=fields.integer("size"),
         sha256=fields.maybe_text("sha256"),
-        digest_source=cast("Literal['computed', 'hub'] | None", source),
+        digest_source=cast("Literal['computed', 'hub', 'registry'] | None", source),
     )
 
 

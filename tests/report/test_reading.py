@@ -58,6 +58,12 @@ BROKEN = [
     ("findings", [{"id": "X"}], "findings[0].status: must be a string"),
     ("lineage", {"candidates": [], "reference": "x"}, "lineage.reference: none of the candidates"),
     ("lineage", {"candidates": [], "verdict": "fine"}, "lineage.verdict: none of identical"),
+    ("coverage", {"unread": [], "bytes_read": 10**400}, "coverage.bytes_read: must be an integer, and not negative"),
+    (
+        "coverage",
+        {"unread": [], "bytes_read": 0, "requests": 0, "seconds": 10**400},
+        "coverage.seconds: must be a finite number",
+    ),
     ("coverage", {"unread": [], "bytes_read": -1}, "coverage.bytes_read: must be an integer, and not negative"),
 ]
 
