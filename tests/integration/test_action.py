@@ -166,8 +166,7 @@ def test_a_pull_request_from_signing_to_blocking(runner: Runner, hub: LoopbackHu
     assert runner.json("auditor-reports/hidden.json")["lineage"]["reference"] == "llama-2-7b"
     assert (runner.repository / "auditor-reports/hidden.html").stat().st_size > 1_000
 
-
-def test_an_attestation_of_other_bytes_blocks(runner: Runner, hub: LoopbackHub) -> None:
+    # and once the signed repository holds other bytes
     hub.publish("acme/honest", {"README.md": CARD + b"changed\n", "config.json": CONFIG, "model.safetensors": OWN})
     gated = runner(models="models.yaml")
     assert gated.code == 1
