@@ -33,12 +33,14 @@ from auditor.lineage import (
     model_label,
     settle_copies,
 )
+from auditor.lineage.compact import CompactSample, compact_sample
 from auditor.model import ModelView, Subjects, find_base, find_subjects, told
 from auditor.report import AdapterSummary, Coverage, FailOn, MergedInto, Report, Target, exit_code
 from auditor.report.baseline import apply_baseline, parse_baseline
-from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, open_source
+from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, called, open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     from auditor.compliance import Policy
@@ -86,6 +88,8 @@ class Options:
         Bytes of the target that may be read beside hashing; what would take more is left unread, and said so.
     build_references : bool
         A reference that is needed and not on this machine is made from its repository, where that can be reached.
+    compact : bool
+        Also take compact samples, by which models are found again among many.
     """
 
     against: tuple[str, ...] = ()
@@ -104,6 +108,7 @@ class Options:
     sample_seed: int | None = None
     max_bytes: int | None = None
     build_references: bool = True
+    compact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,8 @@ class Audit:
     situation : Situation or None
         What the licence part found to apply; None without it.
     containers : tuple of Container
+    compact : tuple of CompactSample
+        Of every model with gated MLP blocks, where they were asked for.
     """
 
     report: Report
@@ -132,6 +139,7 @@ class Audit:
     digests: FileDigests
     situation: Situation | None
     containers: tuple[Container, ...]
+    compact: tuple[CompactSample, ...] = ()
 
     @property
     def reference_digests(self) -> dict[str, str | None]:
@@ -184,7 +192,7 @@ def audit(
     policies = load_policies(options.policies) if options.licence else ()
     statements = _statements(options.config, today)
     baseline = parse_baseline(_read(options.baseline), file=options.baseline) if options.baseline else None
-    names = (target, Path(target).resolve().name)  # what the user calls it: as typed, and the last part of its path
+    names = (target, called(target))  # what the user calls it: as typed, and in short
 
     base_source = MeteredSource(open_source(options.base), max_bytes=options.max_bytes) if options.base else None
     base = find_base(base_source, open_checkpoints(base_source)) if base_source else None
@@ -258,6 +266,7 @@ def audit(
         digests=digests,
         situation=situation,
         containers=checkpoints.containers,
+        compact=weights.compact,
     )
 
 
@@ -268,6 +277,7 @@ class _Weights:
     lineage: Lineage
     findings: tuple[Finding, ...]
     unread: tuple[Unread, ...]
+    compact: tuple[CompactSample, ...] = ()
 
 
 def _weigh(checkpoints: Checkpoints, subjects: Subjects, library: Library, options: Options) -> _Weights:
@@ -314,7 +324,19 @@ def _weigh(checkpoints: Checkpoints, subjects: Subjects, library: Library, optio
         lineage=replace(lineage, supporting=library.supporting(subjects.models, lineage)),
         findings=(*checkpoints.findings, _finite_values(candidates)),
         unread=tuple(unread),
+        compact=_compact(readers.values()) if options.compact else (),
     )
+
+
+def _compact(readers: Iterable[ModelReader]) -> tuple[CompactSample, ...]:
+    """Take the samples that can be taken: what cannot be read of a model is told where it is compared."""
+    found = []
+    for reader in readers:
+        try:
+            found.append(compact_sample(reader))
+        except FileError:
+            continue
+    return tuple(sample for sample in found if sample is not None)
 
 
 def _incomparable(model: ModelView, subjects: Subjects) -> str:

@@ -395,6 +395,204 @@ class HubMismatch(HubError):
     code = "hub-mismatch"
 
 
+class MlflowError(TargetError):
+    """A version in MLflow's model registry cannot be audited, or not be marked."""
+
+    code = "mlflow"
+
+
+class BadModelUri(MlflowError):
+    """No name that a version of a registered model can have. Nothing was asked of any server."""
+
+    code = "mlflow-uri"
+
+
+class MissingModelVersion(MlflowError):
+    """The registry has no such model, version or alias."""
+
+    code = "mlflow-missing"
+
+
+class MlflowDenied(MlflowError):
+    """The server does not let us: no credentials, wrong ones, or a right that they lack."""
+
+    code = "mlflow-denied"
+
+
+class MlflowUnreachable(MlflowError):
+    """The server cannot be reached, or gives no usable answer."""
+
+    code = "mlflow-unreachable"
+
+
+class MlflowMismatch(MlflowError):
+    """The server contradicts itself about a version, or answers for another one."""
+
+    code = "mlflow-mismatch"
+
+
+class ArtifactsElsewhere(MlflowError):
+    """The files of a version lie where the server does not list or deliver them."""
+
+    code = "mlflow-artifacts"
+
+
+class VersionChanged(MlflowError):
+    """The version is not what it was when the audit began."""
+
+    code = "mlflow-changed"
+
+
+class RegistryNotWritten(MlflowError):
+    """Not every tag and alias was written."""
+
+    code = "mlflow-write"
+
+
+class StoreError(AuditError):
+    """The store of a sweep cannot be used; what it holds stays as it is."""
+
+    code = "store"
+
+
+class StoreMissing(StoreError):
+    """There is no such store."""
+
+    code = "store-missing"
+
+
+class StoreNewer(StoreError):
+    """A newer version of this tool made the store."""
+
+    code = "store-newer"
+
+
+class StoreInUse(StoreError):
+    """Another sweep is writing the store, or took it over."""
+
+    code = "store-in-use"
+
+
+class StoreUnwritable(StoreError):
+    """The store cannot be written: the disk is full, or does not let us."""
+
+    code = "store-unwritable"
+
+
+class StoreConflict(StoreError):
+    """Two stores disagree about the same revision of a target."""
+
+    code = "store-conflict"
+
+
+class HostDown(AuditError):
+    """A sweep gave up waiting for a host; what was not audited yet stays queued."""
+
+    code = "host-down"
+
+
+class WorkerDied(AuditError):
+    """The process that audited a target was ended."""
+
+    code = "worker-died"
+
+
+class WorkerTimeout(AuditError):
+    """The audit of a target took longer than it may, and was ended."""
+
+    code = "worker-timeout"
+
+
+class MissingExtra(UsageError):
+    """An optional part of this package is needed, and not installed."""
+
+    code = "missing-extra"
+
+
+class OciError(TargetError):
+    """An artifact in an OCI registry cannot be audited."""
+
+    code = "oci"
+
+
+class BadOciName(OciError):
+    """No name that an artifact in a registry can have. Nothing was asked of any server."""
+
+    code = "oci-name"
+
+
+class MissingArtifact(OciError):
+    """The registry has no such repository, tag or digest, or none that we may see."""
+
+    code = "oci-missing"
+
+
+class OciDenied(OciError):
+    """The registry does not let us: no credentials, wrong ones, or ones that cannot be used."""
+
+    code = "oci-denied"
+
+
+class OciUnreachable(OciError):
+    """The registry cannot be reached, or gives no usable answer."""
+
+    code = "oci-unreachable"
+
+
+class OciMismatch(OciError):
+    """What the registry sends is not what its digest names."""
+
+    code = "oci-mismatch"
+
+
+class BadManifest(OciError):
+    """A manifest that breaks the rules of its format."""
+
+    code = "oci-manifest"
+
+
+class AmbiguousIndex(OciError):
+    """An index of several artifacts: which of them is meant the user must say."""
+
+    code = "oci-index"
+
+
+class NoModelLayers(OciError):
+    """An artifact that holds no model, as far as its media types say."""
+
+    code = "oci-no-model"
+
+
+class BucketError(TargetError):
+    """What lies in a bucket of an object store cannot be audited."""
+
+    code = "bucket"
+
+
+class BadBucketName(BucketError):
+    """No name that a bucket, or a prefix in one, can have. Nothing was asked of any server."""
+
+    code = "bucket-name"
+
+
+class MissingObjects(BucketError):
+    """There is no such bucket, or nothing under that prefix."""
+
+    code = "bucket-missing"
+
+
+class BucketDenied(BucketError):
+    """The store does not let us: no credentials, wrong ones, or a right that they lack."""
+
+    code = "bucket-denied"
+
+
+class BucketUnreachable(BucketError):
+    """The store cannot be reached, or gives no usable answer."""
+
+    code = "bucket-unreachable"
+
+
 def _first_line(cls: type[FileError]) -> str:
     line = (cls.__doc__ or cls.code).splitlines()[0].rstrip(".")
     return line[:1].lower() + line[1:]

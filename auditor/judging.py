@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from auditor.attest import Voucher
     from auditor.digests.files import Progress
     from auditor.enrolling import Notify
+    from auditor.lineage.compact import CompactSample
     from auditor.listing import Entry
 
 
@@ -43,12 +44,15 @@ class Judged:
     verified : Verified or None
     error : AuditError or None
         Why there was nothing to audit or verify.
+    compact : tuple of CompactSample
+        See `Audit.compact`.
     """
 
     entry: Entry
     report: Report
     verified: Verified | None = None
     error: AuditError | None = None
+    compact: tuple[CompactSample, ...] = ()
 
 
 def judge_entry(
@@ -82,7 +86,8 @@ def judge_entry(
         if entry.attestation is not None and voucher is not None:
             return _verified(entry, chosen, voucher, max_age=max_age, progress=progress)
         hashing = hashing or Hashing(open_source(entry.target), progress=progress)
-        return Judged(entry=entry, report=audit(entry.target, chosen, hashing=hashing, notify=notify).report)
+        done = audit(entry.target, chosen, hashing=hashing, notify=notify)
+        return Judged(entry=entry, report=done.report, compact=done.compact)
     except VerificationError as error:
         return Judged(entry=entry, report=_refused(entry, error), error=error)
     except AuditError as error:

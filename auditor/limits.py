@@ -228,9 +228,67 @@ class Limits:
     key_bytes: int = 64 * 1024
     """A key file; real ones are under 4 KB."""
 
+    # MLflow's registry
+    mlflow_json: int = 8 * 1024 * 1024
+    """One JSON answer: a folder of 10,000 files takes some 1 MB."""
+    mlflow_model_name: int = 256
+    """Characters of a registered model's name: what the registry's own database takes."""
+    mlflow_asks: int = 2_000
+    """Requests to learn what is there: folders, and sizes that a list leaves out; real models have under 20 folders."""
+    mlflow_text: int = 500
+    """Characters of one tag that is written; names of references have under 100."""
+
+    # registries and buckets
+    oci_manifest: int = 4 * 1024 * 1024
+    """A manifest, an index, or a config of an artifact: registries take no manifest above 4 MB."""
+    oci_name: int = 255
+    """Characters of a registry and repository together, as the distribution specification advises."""
+    oci_token_answer: int = 64 * 1024
+    """The answer of a server that gives tokens; real ones have under 5 KB."""
+    oci_token: int = 16 * 1024
+    """Characters of one token; real ones have under 3,000, and most servers take headers of 8 KB or 16 KB."""
+    oci_tars: int = 1_000
+    """Archives that are searched in one artifact; each takes a request at least."""
+    docker_config: int = 1024 * 1024
+    """Docker's own file of credentials: 100 bytes a registry."""
+    tar_entries: int = 20_000
+    """Entries of one archive; each large file takes a request."""
+    tar_window: int = 16 * 1024
+    """Fetched at a header in an archive: small files and their headers lie side by side."""
+    tar_text: int = 64 * 1024
+    """A pax header or long name: paths have under 4,096 bytes."""
+    tar_padding: int = 64 * 1024
+    """Bytes after the end of an archive: tar fills up blocks of 10 KB."""
+    bucket_seconds: float = 120.0
+    """One request to an object store: a piece of 16 MB at 140 KB a second."""
+    bucket_retry_seconds: float = 60.0
+    """Spent on tries of one request to an object store before it counts as failed."""
+
     # licence, notice and policy texts
     license_text: int = 1_000_000
     """Characters of one text that are compared; the longest licences are under 50,000, READMEs under 500,000."""
+
+    # sweeps
+    sweep_heartbeat_seconds: float = 5.0
+    """Between two signs of life that a sweep leaves in its store."""
+    sweep_stale_seconds: float = 60.0
+    """Silence after which a sweep on another machine counts as dead: twelve signs of life that did not come."""
+    sweep_target_seconds: float = 3600.0
+    """One try at one target; a scan of the largest public models takes minutes."""
+    sweep_backoff_seconds: float = 2.0
+    """Before a target is tried again, and doubled before each later try."""
+    sweep_backoff_longest: float = 300.0
+    """Longest such pause: the Hub's windows are five minutes long."""
+    sweep_interruptions: int = 5
+    """Sweeps that may end while they audit one target, before it is taken for what ends them."""
+    sweep_host_failures: int = 5
+    """Targets in a row that a host does not serve, before it counts as down."""
+    sweep_pause_seconds: float = 10.0
+    """Before a host that is down is asked again, and doubled before each later time."""
+    sweep_page: int = 500
+    """Targets on one page of an index: some 500 KB of HTML."""
+    sweep_joint: int = 1_000
+    """Reports held in memory for one SARIF file; GitHub takes 25,000 results in one."""
 
 
 LIMITS = Limits()

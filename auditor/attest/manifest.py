@@ -38,13 +38,13 @@ class Resource:
         Path inside the target, POSIX separators.
     sha256 : str
         64 hex digits.
-    digest_source : {"computed", "hub"}
-        Who vouches for the digest: this machine, having read every byte, or the Hub.
+    digest_source : {"computed", "hub", "registry"}
+        Who vouches for the digest: this machine, having read every byte, the Hub, or an OCI registry.
     """
 
     name: str
     sha256: str
-    digest_source: Literal["computed", "hub"] = "computed"
+    digest_source: Literal["computed", "hub", "registry"] = "computed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,7 +255,7 @@ def _parse(document: dict[str, object]) -> Statement:
         if entry["algorithm"] != "sha256":
             raise ValueError("a digest that is not sha256")
         source = entry["digest_source"]
-        if source not in {"computed", "hub"}:
+        if source not in {"computed", "hub", "registry"}:
             raise ValueError("an unknown source of a digest")
         resources.append(Resource(name=_str(entry["name"]), sha256=_digest(entry["digest"]), digest_source=source))
     if len({resource.name for resource in resources}) != len(resources):

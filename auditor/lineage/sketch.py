@@ -439,7 +439,7 @@ def _file_info(entry: object) -> FileInfo:
         raise TypeError("an entry of origin is no object")
     path, size, sha256 = entry["path"], entry["size"], entry["sha256"]
     source = entry.get("digest_source", "computed")
-    if not isinstance(path, str) or type(size) is not int or source not in {"computed", "hub"}:
+    if not isinstance(path, str) or type(size) is not int or source not in {"computed", "hub", "registry"}:
         raise TypeError("an entry of origin is not a path, a size and a digest")
     if sha256 is None:
         return FileInfo(path=path, size=size)

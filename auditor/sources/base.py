@@ -23,14 +23,14 @@ class FileInfo:
         Bytes.
     sha256 : str or None
         Hex digest, where the source knows it without reading the file.
-    digest_source : {"computed", "hub"} or None
+    digest_source : {"computed", "hub", "registry"} or None
         Who vouches for `sha256`.
     """
 
     path: str
     size: int
     sha256: str | None = None
-    digest_source: Literal["computed", "hub"] | None = None
+    digest_source: Literal["computed", "hub", "registry"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

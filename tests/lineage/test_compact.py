@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from modelkit import Model, drifted, make_model, safetensors_bytes
+from modelkit import Model, drifted, make_model, safetensors_bytes, write_model
 
+from auditor.audit import Options, audit
 from auditor.errors import BadReference
 from auditor.formats import open_checkpoints
 from auditor.lineage.compact import BITS, NEURONS, CompactIndex, CompactSample, _directions, compact_sample
 from auditor.lineage.reader import ModelReader
 from auditor.model import model_views
 from auditor.sources import BytesSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHAPE = {"layers": 6, "hidden": 96, "neurons": 128}
 BASE = make_model(1, **SHAPE)
@@ -153,3 +160,14 @@ def test_the_directions_are_the_same_for_ever() -> None:
     """Stored samples of other machines and versions are compared with new ones."""
     rows = np.sin(np.arange(192.0)).reshape(2, 96)
     assert np.packbits(rows @ _directions(96) > 0, axis=-1).tobytes().hex() == "b5a6a2967f2c11a726955e8132a8ce92"
+
+
+def test_an_audit_takes_samples_where_asked(tmp_path: Path) -> None:
+    base = write_model(BASE, tmp_path / "base")
+    target = write_model(drifted(BASE, cosine=0.9), tmp_path / "target")
+    asked = Options(against=(str(base),), licence=False, compact=True)
+    found, plain = audit(str(target), asked), audit(str(target), replace(asked, compact=False))
+    (sample,) = found.compact
+    assert CompactIndex([taken(BASE)]).relatives(sample)[0].log10_p < -12
+    assert plain.compact == ()
+    assert found.report.coverage.bytes_read == plain.report.coverage.bytes_read  # of a model of the reference's shape

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from auditor.errors import BadRepoId, TargetError, Truncated
-from auditor.sources import BytesSource, LocalSource, MeteredSource, Range, Source, hub, open_source
+from auditor.sources import BytesSource, LocalSource, MeteredSource, Range, Source, hub, objectstore, oci, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +63,15 @@ def test_hub_name(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened == [target]
 
 
+@pytest.mark.parametrize("target", ["oci://r.example/model:v1", "S3://bucket/key", "gs://bucket/key"])
+def test_registries_and_buckets(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    for module, name in ((oci, "OciSource"), (objectstore, "ObjectStoreSource")):
+        monkeypatch.setattr(module, name, opened.append)
+    open_source(target)
+    assert opened == [target]
+
+
 def test_hub_name_below_a_folder_that_exists_is_a_path_that_does_not(tmp_path: Path) -> None:
     (tmp_path / "org").mkdir()
     assert problem("org/name").endswith("; for the Hub's repository of that name write hf://org/name")
@@ -95,10 +104,7 @@ def test_name_that_exists_as_a_path_is_the_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "models:/name/1",
-        "oci://registry/name:tag",
-        "s3://bucket/key",
-        "gs://bucket/key",
+        "oci:/registry/name",
         "https://huggingface.co/org/name",
         "file:///etc/passwd",
         "git+ssh://host/x",
