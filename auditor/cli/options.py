@@ -57,7 +57,9 @@ class KeyType(StrEnum):
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        metavar="TARGET", help="Folder or file of the model, or org/name[@revision] of the Hub.", show_default=False
+        metavar="TARGET",
+        help="Folder or file of the model, org/name[@revision] of the Hub, models:/name/version, oci://, s3:// or gs://.",
+        show_default=False,
     ),
 ]
 AgainstOption = Annotated[

@@ -46,7 +46,19 @@ _MEANING: Final = {
 
 _TONES: Final = {**dict.fromkeys(FOUND, "found"), "independent": "none"}
 
-_SOURCES: Final = {"computed": "computed here", "hub": "from the Hub, not recomputed"}
+_KINDS: Final = {
+    "local": "on this machine",
+    "hub": "on the Hub",
+    "mlflow": "in an MLflow registry",
+    "oci": "in an OCI registry",
+    "s3": "in an S3 bucket",
+    "gs": "in a Google Cloud bucket",
+}
+_SOURCES: Final = {
+    "computed": "computed here",
+    "hub": "from the Hub, not recomputed",
+    "registry": "from the registry, not recomputed",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +186,7 @@ def _decided(lineage: Lineage) -> Candidate | None:
 
 
 def _about_target(report: Report, place: Place | None, caps: Caps) -> Iterator[str]:
-    yield caps.seen({"local": "on this machine", "hub": "on the Hub"}.get(report.target.kind, report.target.kind))
+    yield caps.seen(_KINDS.get(report.target.kind, report.target.kind))
     if report.target.revision:
         yield caps.seen(f"revision {report.target.revision}")
     if place is not None:

@@ -174,8 +174,8 @@ def _vouched(reference: Reference, source: Source, info: FileInfo, *, hash_all: 
 
 
 def _at_hand(source: Source, info: FileInfo) -> bool:
-    """Say whether a file's bytes need no network: those of a Hub's cache do not, and can have been edited."""
-    return source.kind != "hub" or source.on_disk(info.path) is not None
+    """Say whether the bytes of a file need no network: those of a cache do not either, and can have been edited."""
+    return source.kind in {"local", "memory"} or source.on_disk(info.path) is not None
 
 
 def _the_model(reference: Reference, source: Source) -> ModelView:
