@@ -497,6 +497,12 @@ class WorkerDied(AuditError):
     code = "worker-died"
 
 
+class EngineDown(AuditError):
+    """A sweep was stopped because workers ended whatever they were given; what was not audited yet stays queued."""
+
+    code = "engine-down"
+
+
 class WorkerTimeout(AuditError):
     """The audit of a target took longer than it may, and was ended."""
 

@@ -283,6 +283,8 @@ class Limits:
     """Sweeps that may end while they audit one target, before it is taken for what ends them."""
     sweep_host_failures: int = 5
     """Targets in a row that a host does not serve, before it counts as down."""
+    sweep_deaths: int = 10
+    """Targets in a row that end their workers, before it is the workers that are at fault."""
     sweep_pause_seconds: float = 10.0
     """Before a host that is down is asked again, and doubled before each later time."""
     sweep_page: int = 500

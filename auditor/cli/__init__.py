@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from auditor import __version__
-from auditor.cli import auditing, doctor, gating, gating_models, references, signing, verifying
+from auditor.cli import auditing, doctor, gating, gating_models, references, signing, sweeping, verifying
 from auditor.cli.configured import Configured
 from auditor.escape import visible
 
@@ -44,6 +44,12 @@ gate_app = typer.Typer(
     rich_markup_mode=None,
     context_settings=_CONTEXT,
 )
+sweep_app = typer.Typer(
+    help="Everything that a team mirrors: audited once a revision, resumed, and exported.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=_CONTEXT,
+)
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     auditing.scan,
@@ -63,6 +69,12 @@ app.command()(doctor.doctor)  # whatever the settings are
 app.add_typer(gate_app, name="gate")
 gate_app.command("models", cls=Configured)(gating_models.models)
 gate_app.command("mlflow", cls=Configured)(gating.mlflow)
+app.add_typer(sweep_app, name="sweep")
+sweep_app.command("run", cls=Configured)(sweeping.run)
+sweep_app.command("status")(sweeping.status)
+sweep_app.command("export")(sweeping.export)
+sweep_app.command("report")(sweeping.report)
+sweep_app.command("merge")(sweeping.merge)
 app.add_typer(references_app, name="references")
 references_app.command("list")(references.list_)
 references_app.command("build")(references.build)
