@@ -87,7 +87,7 @@ def test_report_to_a_file(work: Path) -> None:
     [
         (("scan", "tunde"), "tunde: no such file or folder; did you mean tuned?"),
         (("scan", "org/na--me"), "org/na--me: no such file or folder"),
-        (("scan", "s3://bucket/x"), "s3: targets are not supported"),
+        (("scan", "ftp://host/x"), "ftp: targets are not supported"),
         (("scan", "tuned", "-a", "smollm2-135m-instrukt"), "did you mean smollm2-135m-instruct?"),
         (("scan", "tuned", "-a", "base/model.safetensors.index.json"), "cannot be read whole"),
         (("scan", "tuned", "-a", "base", "-o", "no/such/folder/r"), "no/such/folder/r: there is no such folder"),

@@ -40,7 +40,7 @@ def test_what_is_there_is_said(run: Commands, monkeypatch: pytest.MonkeyPatch) -
     assert "auditor references build llama-2-7b" in found["references note"]["fix"]
     assert {"auditor ok", "packages ok", "settings ok", "cache ok", "hub token ok", "identity note"} <= set(found)
     assert TOKEN not in shown.out + shown.err
-    assert max(map(len, shown.out.splitlines())) <= 80
+    assert all(len(line) <= 80 or "/" in line for line in shown.out.splitlines())  # a path is not broken
 
 
 def test_offline_reaches_for_nothing(run: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

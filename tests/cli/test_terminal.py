@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from auditor.report import Report
 
+pytestmark = pytest.mark.slow
+
 BASE = make_model(1)
 NAME = "pytorch\x1b[31m_model[bold].bin"
 """A hostile file name: an escape, and what rich reads as markup."""

@@ -16,6 +16,8 @@ from auditor.formats import open_checkpoints
 from auditor.model import model_views
 from auditor.sources import open_source
 
+pytestmark = pytest.mark.slow
+
 MODELS = Path(__file__).resolve().parent.parent / "models"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "lineage"))
 
