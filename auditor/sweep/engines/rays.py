@@ -1,0 +1,118 @@
+"""Audits on a Ray cluster, or on one that is started on this machine for the sweep.
+
+The store stays with the driver. Every node needs this tool, the references, and access to the targets.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from auditor.errors import UsageError, WorkerDied, WorkerTimeout
+from auditor.sweep.engines.base import ENVIRONMENT
+from auditor.sweep.engines.local import cores
+from auditor.sweep.work import failed, perform
+
+if TYPE_CHECKING:
+    from auditor.sweep.work import Job, Outcome
+
+_PASSED: Final = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN")
+"""Variables that workers elsewhere get from here. Tokens do not travel: each node has its own."""
+
+
+class RayEngine:
+    """Tasks of Ray, which are not retried by it: the driver decides.
+
+    Parameters
+    ----------
+    ray : module
+    workers : int
+    """
+
+    def __init__(self, ray: Any, workers: int) -> None:  # noqa: ANN401 (a module that may not be installed)
+        self._ray = ray
+        self._workers = workers
+        self._perform = ray.remote(max_retries=0, num_cpus=1)(_perform)
+        self._jobs: dict[Any, tuple[Job, float]] = {}
+        self._cancelled: list[Outcome] = []
+
+    @property
+    def capacity(self) -> int:
+        """See `Engine`."""
+        return self._workers
+
+    def submit(self, job: Job) -> None:
+        """See `Engine`."""
+        self._jobs[self._perform.remote(job, str(Path.cwd()))] = (job, time.monotonic())
+
+    def results(self, timeout: float) -> list[Outcome]:
+        """See `Engine`."""
+        done, self._cancelled = self._cancelled, []
+        if not self._jobs:
+            return done
+        ready, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=0 if done else timeout)
+        if ready:
+            ready, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0)
+        return [*done, *map(self._take, ready)]
+
+    def cancel(self, job: int) -> None:
+        """See `Engine`."""
+        for task, (each, begun) in list(self._jobs.items()):
+            if each.id == job:
+                self._ray.cancel(task, force=True)
+                del self._jobs[task]
+                seconds = time.monotonic() - begun
+                error = WorkerTimeout(f"{each.entry.target}: took more than {seconds:.0f} s")
+                self._cancelled.append(failed(each, error, seconds=seconds))
+
+    def stop(self) -> None:
+        """See `Engine`."""
+        for task in self._jobs:
+            self._ray.cancel(task, force=True)
+        self._jobs.clear()
+        self._ray.shutdown()
+
+    def _take(self, task: Any) -> Outcome:  # noqa: ANN401 (a reference of Ray's)
+        job, begun = self._jobs.pop(task)
+        try:
+            outcome: Outcome = self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            problem = f"{job.entry.target}: the process that audited it was ended ({type(error).__name__})"
+            return failed(job, WorkerDied(problem), seconds=time.monotonic() - begun)
+        return outcome
+
+
+def engine(workers: int | None, address: str | None) -> RayEngine:
+    """Join a cluster, or start one on this machine.
+
+    Raises
+    ------
+    UsageError
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing of a sweep is reported to anybody
+    try:
+        import ray  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UsageError("--engine ray: Ray is not installed; pip install 'provenance-auditor[ray]'") from error
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    alone = {} if address else {"num_cpus": workers or cores(), "include_dashboard": False}
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {**ENVIRONMENT, **passed}},
+            **alone,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise UsageError(f"--engine ray: no cluster at {address or 'this machine'} ({type(error).__name__})") from error
+    return RayEngine(ray, workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
+
+
+def _perform(job: Job, folder: str) -> Outcome:
+    """Audit one target where relative paths mean what they mean to the driver."""
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    return perform(job)
