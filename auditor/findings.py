@@ -147,7 +147,7 @@ AUDIT_RULES = (
         id="LINEAGE",
         title="What the weights show",
         why="Descent is read from the weights with a p-value; what licence duties follow is said by the other rules.",
-        fix="Nothing by itself. `auditor compare BASE TARGET` repeats the test, and docs/lineage.md says what it means.",
+        fix="Nothing by itself. `auditor compare BASE TARGET` repeats the test; docs/lineage.md says what it means.",
     ),
 )
 """What an audit itself must have done. Formats that list results show these where the report has no finding."""
