@@ -73,6 +73,10 @@ def run(
         str | None,
         typer.Option("--max-size", help="hf: only models whose weights take no more: 20GB.", show_default=False),
     ] = None,
+    families: Annotated[  # noqa: FBT002 (a flag)
+        bool,
+        typer.Option("--families/--no-families", help="Keep a kilobyte of each model, for `sweep families`."),
+    ] = True,
     workers: Annotated[
         int | None,
         typer.Option("--workers", min=1, help="Targets at once. Default: one for each core.", show_default=False),
@@ -127,6 +131,7 @@ def run(
             first_layers=layers.value,
             depth="quick" if quick else "auto",
             build_references=build_references,
+            compact=families,
             fail_on=fail_on.value,
             fail_on_incomplete=in_ci() if fail_on_incomplete is None else fail_on_incomplete,
         )
@@ -171,6 +176,27 @@ def status(store: StoreOption, format: opt.AnswerOption = opt.Answer.text) -> No
         return
     for line in _lines(found):
         typer.echo(line)
+
+
+def families(store: StoreOption, format: opt.AnswerOption = opt.Answer.text) -> None:  # noqa: A002 (the option's name)
+    """Say which of the swept models descend from one another, whatever is enrolled: the nearest relative of each.
+
+    Exact p-values, corrected for every model of the same shape. Likeness has no direction: the one that was listed
+    first is named as what the other is like.
+    """
+    from auditor.sweep.connection import opened_reading
+    from auditor.sweep.families import family_graph
+
+    with errors(), opened_reading(store) as connection:
+        found = family_graph(connection, store)
+    if format is opt.Answer.json:
+        echo_json([member.as_dict() for member in found])
+        return
+    for member in found:
+        near = member.nearest
+        like = f"like {visible(near.target)}, cosine {near.cosine:.2f}, log10 p {near.log10_p:.0f}" if near else "-"
+        enrolled = f"; {visible(member.verdict)}" + (f" {visible(member.reference)}" if member.reference else "")
+        typer.echo(f"{member.family:>5}  {visible(member.target)}: {like}{enrolled}")
 
 
 def export(

@@ -199,15 +199,25 @@ class CompactIndex:
         share = shelf.agreement(sample)
         return [(*shelf.held[i], float(share[i])) for i in np.argsort(-share, kind="stable")[:at_most]]
 
-    def relatives(self, sample: CompactSample, *, at_most: int = 8) -> list[Relative]:
+    def relatives(self, sample: CompactSample, *, at_most: int = 8, least: float = 0.0) -> list[Relative]:
         """Test the nearest samples; return them with their p-values, the most alike first.
 
         Corrected for all samples of the shape: the nearest are chosen by what is then tested.
+
+        Parameters
+        ----------
+        sample : CompactSample
+        at_most : int
+            Samples to test.
+        least : float
+            Share of equal signs below which none is: unrelated ones have .5, within .017 (three deviations).
         """
         tests = len(self._shelves[sample.shape].held) if sample.shape in self._shelves else 0
         rows = sample.as_sample()
         out = []
         for place, other, share in self.nearest(sample, at_most=at_most):
+            if share < least:
+                break
             found = aligned_neurons(other.as_sample(), rows)
             log10_p = 0.0 if found.sorted_by_size else bonferroni(found.log10_p, tests)
             cosine = float(np.cos(np.pi * (1.0 - share)))

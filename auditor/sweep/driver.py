@@ -252,6 +252,7 @@ class _Run:
             error=outcome.error,
             finished=time.time(),
             library=outcome.library,
+            compact=outcome.compact,
         )
         self._store.finish(under_way.queued.id, result)
         self._left -= 1

@@ -44,6 +44,8 @@ class Result:
         Seconds since 1970.
     library : str or None
         References that were there, where the verdict may have wanted others.
+    compact : bytes or None
+        See `CompactSample`; of the first model of the target that can have one.
     """
 
     revision: str
@@ -53,6 +55,7 @@ class Result:
     reference: str | None
     exit_code: int
     report: bytes
+    compact: bytes | None = None
     bytes: int
     requests: int
     seconds: float

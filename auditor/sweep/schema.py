@@ -68,6 +68,10 @@ _STEPS: Final = (
     """
     ALTER TABLE result ADD COLUMN library TEXT;
     """,
+    # 3: what a model is found again by among the swept ones
+    """
+    ALTER TABLE result ADD COLUMN compact BLOB;
+    """,
 )
 """What each version adds to the one before it. A released step is never edited."""
 

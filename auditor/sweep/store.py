@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RESULT = (
     "revision", "key", "state", "verdict", "reference", "exit_code", "report", "bytes", "requests", "seconds", "tries",
-    "error_code", "error", "finished", "library",
+    "error_code", "error", "finished", "library", "compact",
 )  # fmt: skip
 RESULT_COLUMNS = ", ".join(f"result.{name}" for name in _RESULT)
 

@@ -83,7 +83,7 @@ class Outcome:
         Another try may do better.
     wait : float or None
         Seconds for which its host asks to be left alone.
-    library : str or None
+    library, compact
         See `Result`.
     """
 
@@ -94,6 +94,7 @@ class Outcome:
     reference: str | None = None
     exit_code: int = EXIT_INCOMPLETE
     report: bytes = b""
+    compact: bytes | None = None
     bytes: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -179,6 +180,7 @@ def _outcome(job: Job, judged: Judged, revision: str, source: Source | None, *, 
         transient=code in TRANSIENT,
         wait=float(asked[1]) if asked else None,
         library=library_state() if report.lineage.verdict == "inconclusive" else None,
+        compact=judged.compact[0].to_bytes() if judged.compact else None,
     )
 
 
