@@ -40,7 +40,7 @@ imports: $(STAMP)  ## the one-way arrows between the parts
 	$(BIN)/lint-imports --no-cache
 
 docs: $(STAMP)   ## run every command of the README and the docs
-	$(BIN)/python scripts/check_docs.py README.md docs/attestation.md docs/ci.md
+	$(BIN)/python scripts/check_docs.py README.md docs/attestation.md docs/ci.md docs/reports.md docs/sweep.md
 
 check: lint types imports test  ## what to run before a commit
 
