@@ -35,7 +35,7 @@ from auditor.lineage import (
 )
 from auditor.lineage.compact import CompactSample, compact_sample
 from auditor.model import ModelView, Subjects, find_base, find_subjects, told
-from auditor.report import AdapterSummary, Coverage, FailOn, MergedInto, Report, Target, exit_code
+from auditor.report import AdapterSummary, Coverage, Declared, FailOn, MergedInto, Report, Target, exit_code
 from auditor.report.baseline import apply_baseline, parse_baseline
 from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, called, open_source
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from auditor.compliance import Policy
+    from auditor.compliance.claims.values import Claim
     from auditor.enrolling import Notify
 
 Digests = Literal["known", "files", "tensors"]
@@ -210,6 +211,7 @@ def audit(
     )
     weights = _weigh(checkpoints, subjects, library, options)
     findings, unread, situation = weights.findings, [*weights.unread], None
+    declared: tuple[Declared, ...] = ()
     if policies:
         check = check_licence(
             source,
@@ -223,7 +225,7 @@ def audit(
             statements=statements,
             today=today,
         )
-        findings, situation = findings + check.findings, check.situation
+        findings, situation, declared = findings + check.findings, check.situation, _declared(check.claims)
         unread += check.unread
     digests = hashing.result()
     lineage = _settle(weights.lineage, subjects.own, digests, library.references, options.against)
@@ -240,6 +242,7 @@ def audit(
             revision=source.revision,
             files=_files(source, digests),
             adapters=_summaries(subjects, base_source),
+            declared=declared,
         ),
         lineage=lineage,
         findings=tuple(sorted(findings, key=lambda finding: finding.id)),
@@ -382,6 +385,19 @@ def _summaries(subjects: Subjects, base: MeteredSource | None) -> tuple[AdapterS
         )
         for adapter in subjects.adapters
     )
+
+
+_DECLARED = frozenset({"license", "license-name", "license-link", "base-model"})
+
+
+def _declared(claims: Iterable[Claim]) -> tuple[Declared, ...]:
+    """Return what metadata fields say of licence and base; what prose says is evidence of findings."""
+    said = (
+        Declared(kind=claim.kind, value=claim.value, path=claim.where.path, line=claim.where.line)
+        for claim in claims
+        if claim.kind in _DECLARED and not claim.in_prose
+    )
+    return tuple(dict.fromkeys(said))[: LIMITS.metadata_values]
 
 
 def _with_shares(

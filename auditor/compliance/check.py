@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from auditor.compliance.claims.values import Problem
+    from auditor.compliance.claims.values import Claim, Problem
     from auditor.compliance.policy import Policy
     from auditor.compliance.situation import Profile, Situation
     from auditor.formats import Container
@@ -44,11 +44,14 @@ class LicenceCheck:
         Of the licence rules, statements heard; waivers not yet applied.
     unread : tuple of Unread
         Texts that could not be read.
+    claims : tuple of Claim
+        What the repository says of itself.
     """
 
     situation: Situation
     findings: tuple[Finding, ...]
     unread: tuple[Unread, ...]
+    claims: tuple[Claim, ...] = ()
 
 
 def parse_config(data: bytes, *, file: str, today: date) -> Statements:
@@ -91,7 +94,10 @@ def check_licence(  # noqa: PLR0913 (the parts of an audit, by keyword)
         for finding in apply(situation)
     )
     return LicenceCheck(
-        situation=situation, findings=(*_metadata(repository.claims.problems), *findings), unread=repository.unread
+        situation=situation,
+        findings=(*_metadata(repository.claims.problems), *findings),
+        unread=repository.unread,
+        claims=repository.claims.claims,
     )
 
 

@@ -84,6 +84,27 @@ class AdapterSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a target's metadata says of it: a claim.
+
+    Attributes
+    ----------
+    kind : str
+        "license", "license-name" (beside `license: other`), "license-link" or "base-model".
+    value : str
+    path : str
+        File that says so.
+    line : int or None
+        From 1.
+    """
+
+    kind: str
+    value: str
+    path: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What was audited.
 
@@ -94,6 +115,8 @@ class Target:
     revision : str or None
     files : tuple of FileInfo
     adapters : tuple of AdapterSummary
+    declared : tuple of Declared
+        Licences and base models, as metadata say; empty where the licence part was left out.
     """
 
     uri: str
@@ -101,6 +124,7 @@ class Target:
     revision: str | None
     files: tuple[FileInfo, ...]
     adapters: tuple[AdapterSummary, ...] = ()
+    declared: tuple[Declared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ def _contents_of(report: Report) -> Json:
 def _component(report: Report) -> Json:
     target = report.target
     group, name = group_and_name(target)
-    licenses = _concluded(report)
+    licenses = [*_declared(report), *_concluded(report)]
     pedigree = _pedigree(report)
     return {
         "bom-ref": _MODEL,
@@ -196,6 +196,16 @@ def _license(declared: str, acknowledgement: str | None = None) -> Json:
     plain = known.spdx is not None and not known.parts and not known.spdx.startswith("LicenseRef-")
     told: Json = {"id": known.spdx} if plain else {"name": known.spdx or declared}
     return {"license": told | ({"acknowledgement": acknowledgement} if acknowledgement is not None else {})}
+
+
+def _declared(report: Report) -> list[Json]:
+    """Return the licences that the target's metadata declare, each once; the name stands for `license: other`."""
+    said = [claim for claim in report.target.declared if claim.kind in {"license", "license-name"}]
+    named = any(claim.kind == "license-name" for claim in said)
+    values = dict.fromkeys(
+        visible(claim.value) for claim in said if not (named and claim.value.strip().lower() == "other")
+    )
+    return [_license(value or "(empty)", "declared") for value in values]
 
 
 def _concluded(report: Report) -> list[Json]:

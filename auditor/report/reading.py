@@ -18,7 +18,7 @@ from auditor.lineage.change import Change
 from auditor.lineage.merging import Share
 from auditor.lineage.supporting import Evidence
 from auditor.lineage.verdict import RungResult
-from auditor.report.contract import SCHEMA_VERSION, AdapterSummary, Coverage, MergedInto, Report, Target
+from auditor.report.contract import SCHEMA_VERSION, AdapterSummary, Coverage, Declared, MergedInto, Report, Target
 from auditor.sources import FileInfo, Unread
 
 if TYPE_CHECKING:
@@ -166,6 +166,16 @@ def _target(fields: _Fields) -> Target:
         revision=fields.maybe_text("revision"),
         files=fields.each("files", _file),
         adapters=fields.each("adapters", _adapter),
+        declared=fields.each("declared", _declared),
+    )
+
+
+def _declared(fields: _Fields) -> Declared:
+    return Declared(
+        kind=fields.text("kind"),
+        value=fields.text("value"),
+        path=fields.text("path"),
+        line=fields.maybe_integer("line"),
     )
 
 

@@ -170,7 +170,9 @@ def test_a_real_report(tmp_path: Path) -> None:
     found = scan(str(folder), Options(against=(str(tmp_path / "s"),), digests="files"))
     made = component(found)
     assert made["name"] == "target"
-    assert made["licenses"][0]["license"]["name"] == "Llama 2 Community License"
+    declared, concluded = (each["license"] for each in made["licenses"])
+    assert declared == {"id": "MIT", "acknowledgement": "declared"}
+    assert (concluded["name"], concluded["acknowledgement"]) == ("Llama 2 Community License", "concluded")
     assert all(len(each["hashes"][0]["content"]) == 64 for each in made["components"])
     told = {each["name"]: each["value"] for each in made["properties"]}
     assert told["auditor:finding:CARD-001"].startswith("fail: README.md: ")
