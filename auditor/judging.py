@@ -91,7 +91,7 @@ def judge_entry(
     except VerificationError as error:
         return Judged(entry=entry, report=_refused(entry, error), error=error)
     except AuditError as error:
-        return Judged(entry=entry, report=_not_opened(entry, error), error=error)
+        return Judged(entry=entry, report=unaudited(entry, error), error=error)
 
 
 def _verified(
@@ -125,16 +125,17 @@ def _attestation(status: str, evidence: str, entry: Entry) -> Finding:
 
 
 def _refused(entry: Entry, error: VerificationError) -> Report:
-    report = _not_opened(entry, error)
+    report = unaudited(entry, error)
     finding = _attestation("fail", f"{error.code}: {error}", entry)
     return replace(report, findings=(finding,), coverage=replace(report.coverage, unread=()), exit_code=EXIT_FINDINGS)
 
 
-def _not_opened(entry: Entry, error: AuditError) -> Report:
+def unaudited(entry: Entry, error: AuditError) -> Report:
+    """Return the report of a target that nothing was read of."""
     unread = Unread(path=entry.target, code=error.code, reason=str(error))
     return Report(
         tool_version=__version__,
-        target=Target(uri=entry.target, kind="local", revision=None, files=()),
+        target=Target(uri=entry.target, kind="unknown", revision=None, files=()),
         lineage=Lineage(verdict="inconclusive", reason=f"nothing was read: {error}"),
         findings=(),
         coverage=Coverage(unread=(unread,), bytes_read=0, requests=0, seconds=0.0),

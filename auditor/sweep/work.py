@@ -12,10 +12,9 @@ from auditor import __version__
 from auditor.attest.errors import VerificationError
 from auditor.digests.files import Hashing
 from auditor.errors import AuditError, UsageError, WorkerDied, WorkerTimeout
-from auditor.judging import Judged, judge_entry
-from auditor.lineage import Lineage
-from auditor.report import EXIT_INCOMPLETE, Coverage, Report, Target
-from auditor.sources import Counting, Unread, open_source
+from auditor.judging import Judged, judge_entry, unaudited
+from auditor.report import EXIT_INCOMPLETE
+from auditor.sources import Counting, open_source
 from auditor.sweep.keys import library_state, revision_of
 from auditor.sweep.records import pack
 
@@ -137,23 +136,6 @@ def failed(job: Job, error: AuditError, *, seconds: float = 0.0) -> Outcome:
     """Return the outcome of a job that no worker brought to an end."""
     judged = Judged(entry=job.entry, report=unaudited(job.entry, error), error=error)
     return _outcome(job, judged, "", None, seconds=seconds)
-
-
-def unaudited(entry: Entry, error: AuditError) -> Report:
-    """Return the report of a target that nothing was read of."""
-    return Report(
-        tool_version=__version__,
-        target=Target(uri=entry.target, kind="unknown", revision=None, files=()),
-        lineage=Lineage(verdict="inconclusive", reason=f"nothing was read: {error}"),
-        findings=(),
-        coverage=Coverage(
-            unread=(Unread(path=entry.target, code=error.code, reason=str(error)),),
-            bytes_read=0,
-            requests=0,
-            seconds=0.0,
-        ),
-        exit_code=EXIT_INCOMPLETE,
-    )
 
 
 def _outcome(job: Job, judged: Judged, revision: str, source: Source | None, *, seconds: float) -> Outcome:

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
 from attestkit import write_sketch, write_tuned
 from clikit import Commands
 from modelkit import make_model, write_model
+
+from auditor.report.schema import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +60,8 @@ def test_each_model_is_audited_and_the_gravest_code_decides(run: Commands) -> No
     assert done.code == 3
     assert "models.yaml:4: nowhere: inconclusive, exit 3" in done.err
     assert done.err.count("\n") == 3
+    write_list("- nowhere\n")
+    jsonschema.validate(run("gate", "models", "models.yaml", "-f", "json").json, load_schema())
 
 
 def test_findings_anywhere_go_before_what_is_incomplete(run: Commands) -> None:
