@@ -8,7 +8,18 @@ from dataclasses import replace
 from auditor.findings import Finding
 from auditor.lineage import Candidate, LayerMatch, Lineage, Relation
 from auditor.lineage.verdict import RungResult
-from auditor.report import AdapterSummary, Coverage, MergedInto, Place, Placed, Report, Target, exit_code, render
+from auditor.report import (
+    AdapterSummary,
+    Coverage,
+    Declared,
+    MergedInto,
+    Place,
+    Placed,
+    Report,
+    Target,
+    exit_code,
+    render,
+)
 from auditor.sources import FileInfo, Unread
 
 
@@ -101,13 +112,21 @@ EMBEDDINGS = Candidate(
 )
 
 
+def declaring(made: Report, *claims: Declared) -> Report:
+    return replace(made, target=replace(made.target, declared=claims))
+
+
 def adapting(lineage: Lineage, adapter: AdapterSummary) -> Report:
     made = report(lineage)
     return replace(made, target=replace(made.target, adapters=(adapter,)))
 
 
 CASES = {
-    "derived": report(Lineage(verdict="derived", best=DERIVED, candidates=(DERIVED, UNTESTED)), findings=(PASS, FAIL)),
+    "derived": declaring(
+        report(Lineage(verdict="derived", best=DERIVED, candidates=(DERIVED, UNTESTED)), findings=(PASS, FAIL)),
+        Declared(kind="license", value="apache-2.0", path="README.md", line=2),
+        Declared(kind="base-model", value="scratch/made", path="model.gguf", line=None),
+    ),
     "independent": report(Lineage(verdict="independent", best=INDEPENDENT, candidates=(INDEPENDENT,))),
     "inconclusive": report(
         Lineage(verdict="inconclusive", reason=UNTESTED.reason, best=UNTESTED, candidates=(UNTESTED,)),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modelkit import drifted, make_model, write_model
 from packageurl import PackageURL
-from reportkit import CASES, DERIVED, EMBEDDINGS, HOSTILE, INDEPENDENT, hostile, rendered
+from reportkit import CASES, DERIVED, EMBEDDINGS, HOSTILE, INDEPENDENT, declaring, hostile, rendered
 
 from auditor.audit import Options, scan
 from auditor.enrolling import sketch
@@ -106,11 +106,12 @@ def test_the_base_is_an_ancestor_with_its_evidence() -> None:
 
 
 def test_a_licence_is_concluded_only_where_it_binds_descendants() -> None:
-    (concluded,) = component(CASES["derived"])["licenses"]
+    silent = declaring(CASES["derived"])
+    (concluded,) = component(silent)["licenses"]
     assert concluded["license"]["acknowledgement"] == "concluded"
     assert concluded["license"]["name"] == "Llama 2 Community License"
     best = replace(DERIVED, reference="smollm2-135m-instruct")
-    made = component(replace(CASES["derived"], lineage=Lineage(verdict="derived", best=best, candidates=(best,))))
+    made = component(replace(silent, lineage=Lineage(verdict="derived", best=best, candidates=(best,))))
     assert "licenses" not in made
     assert made["pedigree"]["ancestors"][0]["licenses"] == [{"license": {"id": "Apache-2.0"}}]
     assert "licenses" not in component(CASES["adapter-embeddings"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import jsonschema
 import pytest
@@ -16,6 +17,9 @@ from auditor.enrolling import sketch
 from auditor.lineage import Lineage
 from auditor.report import exit_code
 from auditor.report.schema import load_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GOLDENS = Path(__file__).parent / "goldens"
 VALIDATOR = jsonschema.Draft202012Validator(load_schema())
@@ -46,6 +50,22 @@ def test_the_schema_is_sound_and_strict() -> None:
     ):
         with pytest.raises(jsonschema.ValidationError):
             VALIDATOR.validate(json.loads(json.dumps(broken)))
+
+
+def references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for each in node.values():
+            yield from references(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from references(each)
+
+
+def test_what_the_schema_refers_to_is_in_it() -> None:
+    schema = load_schema()
+    assert set(references(schema)) == {f"#/$defs/{name}" for name in cast("dict[str, object]", schema["$defs"])}
 
 
 def test_the_contract_has_the_agreed_fields() -> None:
