@@ -13,6 +13,7 @@ import io
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from auditor.errors import BadReference
@@ -239,7 +240,12 @@ def load_known(folder: Path | None = None) -> KnownFiles:
         data = path.read_bytes()
     except OSError as error:
         raise BadReference(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_known(data, file=str(path))
+    return _parsed(data, file=str(path))
+
+
+@lru_cache(maxsize=4)  # a sweep asks for every target
+def _parsed(data: bytes, *, file: str) -> KnownFiles:
+    return parse_known(data, file=file)
 
 
 def parse_known(data: bytes, *, file: str) -> KnownFiles:

@@ -9,6 +9,7 @@ import difflib
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -129,10 +130,20 @@ def list_references(folder: Path | None = None) -> tuple[Reference, ...]:
     folder = folder or library_folder()
     path = folder / "references.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise BadReference(f"{path}: not a table of references: {reason}") from error
+    return _parse(text, folder)
+
+
+@lru_cache(maxsize=4)  # a sweep asks for every target
+def _parse(text: str, folder: Path) -> tuple[Reference, ...]:
+    path = folder / "references.toml"
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadReference(f"{path}: not a table of references: {error}") from error
     top = _Table(document, where=str(path), keys=("reference",))
     entries = _Table(top.get("reference", dict), where=f"{path}: reference", keys=None)
     found = tuple(_reference(name, entries.get(name, dict), folder, str(path)) for name in entries.names)
