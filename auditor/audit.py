@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,38 +13,30 @@ from auditor.compliance import Profile, Situation, Statements, check_licence, lo
 from auditor.digests.files import FileDigests, Hashing, digest_files
 from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
-from auditor.errors import FileError, OverBudget, UsageError
-from auditor.findings import Finding, file_finding
+from auditor.errors import FileError, UsageError
 from auditor.formats import Checkpoints, Container, open_checkpoints
-from auditor.library import Library, gather
-from auditor.limits import LIMITS
+from auditor.library import gather
 from auditor.lineage import (
-    Candidate,
     Depth,
     FirstLayers,
     Lineage,
-    ModelReader,
     Sketch,
-    compare,
-    compare_plain,
-    explain_merge,
-    judge,
     model_label,
     settle_copies,
 )
-from auditor.lineage.compact import CompactSample, compact_sample
-from auditor.model import ModelView, Subjects, find_base, find_subjects, told
-from auditor.report import AdapterSummary, Coverage, Declared, FailOn, MergedInto, Report, Target, exit_code
+from auditor.model import ModelView, Subjects, find_base, find_subjects
+from auditor.report import Coverage, Declared, FailOn, Report, Target, exit_code
 from auditor.report.baseline import apply_baseline, parse_baseline
-from auditor.sources import Counting, FileInfo, MeteredSource, Source, Unread, called, open_source
+from auditor.sources import Counting, FileInfo, MeteredSource, Source, called, open_source
+from auditor.summaries import declared_by, summaries
+from auditor.weighing import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import date
 
     from auditor.compliance import Policy
-    from auditor.compliance.claims.values import Claim
     from auditor.enrolling import Notify
+    from auditor.lineage.compact import CompactSample
 
 Digests = Literal["known", "files", "tensors"]
 """Which digests an audit has: those that the source knows, also of every file, also of the values of every tensor."""
@@ -209,7 +200,14 @@ def audit(
         seed=options.sample_seed,
         notify=notify,
     )
-    weights = _weigh(checkpoints, subjects, library, options)
+    weights = weigh(
+        checkpoints,
+        subjects,
+        library,
+        first_layers=options.first_layers,
+        depth=options.depth,
+        compact=options.compact,
+    )
     findings, unread, situation = weights.findings, [*weights.unread], None
     declared: tuple[Declared, ...] = ()
     if policies:
@@ -225,7 +223,7 @@ def audit(
             statements=statements,
             today=today,
         )
-        findings, situation, declared = findings + check.findings, check.situation, _declared(check.claims)
+        findings, situation, declared = findings + check.findings, check.situation, declared_by(check.claims)
         unread += check.unread
     digests = hashing.result()
     lineage = _settle(weights.lineage, subjects.own, digests, library.references, options.against)
@@ -241,7 +239,7 @@ def audit(
             kind=source.kind,
             revision=source.revision,
             files=_files(source, digests),
-            adapters=_summaries(subjects, base_source),
+            adapters=summaries(subjects, base_source),
             declared=declared,
         ),
         lineage=lineage,
@@ -273,148 +271,11 @@ def audit(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Weights:
-    """What the weights show, before anything that is written about them is read."""
-
-    lineage: Lineage
-    findings: tuple[Finding, ...]
-    unread: tuple[Unread, ...]
-    compact: tuple[CompactSample, ...] = ()
-
-
-def _weigh(checkpoints: Checkpoints, subjects: Subjects, library: Library, options: Options) -> _Weights:
-    unread = list(subjects.unread)
-    candidates: list[Candidate] = list(library.known)
-    pairs = [] if library.known else list(itertools.product(subjects.models, library.references))
-    readers = {model: ModelReader(model) for model in subjects.models if model.gated}
-    for model, reference in pairs:
-        try:
-            if model in readers:
-                candidate = compare(
-                    readers[model],
-                    reference,
-                    tests=len(pairs),
-                    first_layers=options.first_layers,
-                    depth=options.depth,
-                )
-            else:
-                candidate = compare_plain(model, reference, tests=len(pairs), reason=_incomparable(model, subjects))
-            candidates.append(candidate)
-        except FileError as error:
-            unread.append(Unread.from_error(error))
-            candidates += _what_is_plain(model, reference, tests=len(pairs), error=error)
-    candidates = [_with_shares(candidate, candidates, readers, library) for candidate in candidates]
-    unread += [
-        Unread(path=candidate.model, code=OverBudget.code, reason=candidate.stopped)
-        for candidate in candidates
-        if candidate.stopped is not None
-    ]
-    unread = list(dict.fromkeys(unread))
-    lineage = judge(
-        tuple(candidates),
-        complete=not unread,
-        unplaced=subjects.unplaced,
-        lacking=library.lacking,
-        obstacles=(
-            *(f"{entry.path}: {entry.reason}" for entry in unread),
-            *subjects.left_out,
-            *(_incomparable(model, subjects) for model in subjects.own if not model.gated),
-        ),
-        adapter="; ".join(map(told, subjects.adapters)) if subjects.alone else None,
-    )
-    return _Weights(
-        lineage=replace(lineage, supporting=library.supporting(subjects.models, lineage)),
-        findings=(*checkpoints.findings, _finite_values(candidates)),
-        unread=tuple(unread),
-        compact=_compact(readers.values()) if options.compact else (),
-    )
-
-
-def _compact(readers: Iterable[ModelReader]) -> tuple[CompactSample, ...]:
-    """Take the samples that can be taken: what cannot be read of a model is told where it is compared."""
-    found = []
-    for reader in readers:
-        try:
-            found.append(compact_sample(reader))
-        except FileError:
-            continue
-    return tuple(sample for sample in found if sample is not None)
-
-
-def _incomparable(model: ModelView, subjects: Subjects) -> str:
-    """Say why the neurons of a model without gated MLP blocks are not compared."""
-    if model in subjects.saved:
-        return "an adapter holds no neurons"
-    return f"the MLPs have no gate ({model.architecture}), and those of every reference have one"
-
-
-def _what_is_plain(model: ModelView, reference: Sketch, *, tests: int, error: FileError) -> list[Candidate]:
-    """Compare what can be read of a model whose neurons cannot, where the budget is not what stops it."""
-    if isinstance(error, OverBudget):
-        return []
-    try:
-        return [compare_plain(model, reference, tests=tests, reason=error.reason)]
-    except FileError:
-        return []
-
-
 def _of_target(lineage: Lineage, subjects: Subjects) -> Lineage:
     """Return what the weights say of the target itself: that another base is no relative absolves no adapter."""
     if subjects.merged and lineage.verdict == "independent":
         return replace(lineage, verdict="adapter")
     return lineage
-
-
-def _summaries(subjects: Subjects, base: MeteredSource | None) -> tuple[AdapterSummary, ...]:
-    merged = {view.adapter.file for view in subjects.merged}
-    into = MergedInto(uri=base.uri, revision=base.revision, bytes_read=base.bytes_read) if base else None
-    return tuple(
-        AdapterSummary(
-            file=adapter.file,
-            method=adapter.config.method if adapter.config else None,
-            base=adapter.base,
-            base_revision=adapter.config.revision if adapter.config else None,
-            rank=adapter.config.rank if adapter.config else None,
-            alpha=adapter.config.alpha if adapter.config else None,
-            target_modules=adapter.config.target_modules if adapter.config else (),
-            changed=len(adapter.changes),
-            saved=tuple(sorted(entry.name for entry in adapter.full.values()))[: LIMITS.metadata_values],
-            problems=adapter.problems,
-            merged_into=into if adapter.file in merged else None,
-        )
-        for adapter in subjects.adapters
-    )
-
-
-_DECLARED = frozenset({"license", "license-name", "license-link", "base-model"})
-
-
-def _declared(claims: Iterable[Claim]) -> tuple[Declared, ...]:
-    """Return what metadata fields say of licence and base; what prose says is evidence of findings."""
-    said = (
-        Declared(kind=claim.kind, value=claim.value, path=claim.where.path, line=claim.where.line)
-        for claim in claims
-        if claim.kind in _DECLARED and not claim.in_prose
-    )
-    return tuple(dict.fromkeys(said))[: LIMITS.metadata_values]
-
-
-def _with_shares(
-    candidate: Candidate, candidates: list[Candidate], readers: dict[ModelView, ModelReader], library: Library
-) -> Candidate:
-    """Add the shares of a merge to what was found in place, where one model descends from several references."""
-    if candidate.rung != "aligned-neurons" or candidate.relation is None or candidate.relation.kind != "modified":
-        return candidate
-    same = {c.reference for c in candidates if c.model == candidate.model and c.verdict == "derived"}
-    reader = next((reader for view, reader in readers.items() if model_label(view) == candidate.model), None)
-    if len(same) < 2 or reader is None:
-        return candidate
-    try:
-        shares = explain_merge(reader, [reference for reference in library.references if reference.name in same])
-    except FileError:  # of rows that were not needed for the verdict
-        return candidate
-    return replace(candidate, relation=replace(candidate.relation, shares=shares))
 
 
 def _start_hashing_tensors(hashing: Hashing, checkpoints: Checkpoints, models: tuple[ModelView, ...]) -> None:
@@ -477,11 +338,3 @@ def _read(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _finite_values(candidates: list[Candidate]) -> Finding:
-    broken = sorted({name for candidate in candidates for name in candidate.nonfinite})
-    if broken:
-        more = f" and {len(broken) - 5} more tensors" if len(broken) > 5 else ""
-        return file_finding("FILE-003", "warn", f"NaN or infinity in {', '.join(broken[:5])}{more}")
-    return file_finding("FILE-003", "pass" if any(candidate.rung for candidate in candidates) else "n/a")

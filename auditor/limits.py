@@ -263,6 +263,10 @@ class Limits:
     """One request to an object store: a piece of 16 MB at 140 KB a second."""
     bucket_retry_seconds: float = 60.0
     """Spent on tries of one request to an object store before it counts as failed."""
+    bucket_list_seconds: float = 300.0
+    """For 1,000 names of a bucket: one request, with all its tries; a store may also send empty pages without end."""
+    bucket_pages: int = 10_000
+    """Thousands of objects that are listed in search of models; where a whole page is of one model, the rest is not."""
 
     # licence, notice and policy texts
     license_text: int = 1_000_000
@@ -287,6 +291,8 @@ class Limits:
     """Targets in a row that end their workers, before it is the workers that are at fault."""
     sweep_pause_seconds: float = 10.0
     """Before a host that is down is asked again, and doubled before each later time."""
+    sweep_names: int = 1_000_000
+    """Names of one list held in memory, so that none is taken twice: some 100 MB."""
     sweep_page: int = 500
     """Targets on one page of an index: some 500 KB of HTML."""
     sweep_joint: int = 1_000

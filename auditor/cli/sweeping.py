@@ -45,7 +45,9 @@ def run(
     collection: Annotated[
         str,
         typer.Argument(
-            metavar="TARGETS", help="A file of targets, hf:org/*, or models:/* (MLflow).", show_default=False
+            metavar="TARGETS",
+            help="A file of targets, hf:org/*, models:/* (MLflow), oci://registry/*, or s3://bucket/* (gs: too).",
+            show_default=False,
         ),
     ],
     store: StoreOption,

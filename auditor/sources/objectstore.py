@@ -153,7 +153,7 @@ class ObjectStoreSource:
         self._bytes = 0
         self._counting = threading.Lock()
         self._reader = RangedReader(self._fetch)
-        self._store = _open(self._target)
+        self._store = open_store(self._target)
         names = self._listed()
         self._pins = names.files()
         self._refused = names.refused()
@@ -202,7 +202,7 @@ class ObjectStoreSource:
             if self._target.prefix and not found:
                 found += self._itself()
         except BaseError as error:
-            raise self._refusal(error) from None  # obstore's text holds what the server sent
+            raise refusal(self._target, error) from None  # obstore's text holds what the server sent
         folders = folders_among({self._target.prefix, *(pin.key for pin in found)})
         for pin in found:
             name = pin.key.removeprefix(f"{self._target.prefix}/" if self._target.prefix else "")
@@ -264,27 +264,20 @@ class ObjectStoreSource:
             raise Undelivered(file=path, field="range", problem="the store sends another number of bytes than asked")
         return bytes(body)
 
-    def _refusal(self, error: BaseError) -> BucketError:
-        """Say what an error means for the target, without the text of obstore: it quotes servers and headers."""
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _status(error) in {"401", "403"}:
-            return BucketDenied(f"{self.uri}: no access; {_ADVICE[self._target.kind]}")
-        if isinstance(error, NotFoundError) or _status(error) == "404":
-            return MissingObjects(f"{self.uri}: there is no such bucket")
-        if isinstance(error, InvalidPathError):
-            return BucketError(
-                f"{self.uri}: an object's name holds '//', '.', '..' or a control character, as no path does"
-            )
-        # Without an answer it may be the search for credentials that failed; S3 answers 400 to expired ones.
-        advice = f"; {_ADVICE[self._target.kind]}" if _status(error) in {"", "400"} else ""
-        return BucketUnreachable(f"{self.uri}: {_problem(error)}{advice}")
-
     def _count(self, *, requests: int = 0, received: int = 0) -> None:
         with self._counting:
             self._requests += requests
             self._bytes += received
 
 
-def _open(target: BucketTarget) -> S3Store | GCSStore:
+def open_store(target: BucketTarget) -> S3Store | GCSStore:
+    """Open the store that a target lies in, as the environment says. Nothing is asked of it yet.
+
+    Raises
+    ------
+    BucketError
+        When the environment holds what cannot be used.
+    """
     plain = _plain_http(target)
     client: Any = {
         "timeout": timedelta(seconds=LIMITS.bucket_seconds),
@@ -301,6 +294,19 @@ def _open(target: BucketTarget) -> S3Store | GCSStore:
     except (BaseError, ValueError) as error:
         problem = f"obstore cannot use its settings in the environment ({type(error).__name__})"
         raise BucketError(f"{target}: {problem}; {_ADVICE[target.kind]}") from None
+
+
+def refusal(target: BucketTarget, error: BaseError) -> BucketError:
+    """Say what an error means for the target, without the text of obstore: it quotes servers and headers."""
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or _status(error) in {"401", "403"}:
+        return BucketDenied(f"{target}: no access; {_ADVICE[target.kind]}")
+    if isinstance(error, NotFoundError) or _status(error) == "404":
+        return MissingObjects(f"{target}: there is no such bucket")
+    if isinstance(error, InvalidPathError):
+        return BucketError(f"{target}: an object's name holds '//', '.', '..' or a control character, as no path does")
+    # Without an answer it may be the search for credentials that failed; S3 answers 400 to expired ones.
+    advice = f"; {_ADVICE[target.kind]}" if _status(error) in {"", "400"} else ""
+    return BucketUnreachable(f"{target}: {_problem(error)}{advice}")
 
 
 def _plain_http(target: BucketTarget) -> bool:

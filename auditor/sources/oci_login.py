@@ -129,7 +129,7 @@ def is_token(value: object) -> TypeGuard[str]:
 def parse_challenge(header: str, target: OciTarget) -> Challenge | None:
     """Read a `WWW-Authenticate`; None where it is of no scheme that we speak, or leads where no secret may go.
 
-    Whatever rights the registry names, only reading this repository is asked for.
+    Whatever rights the registry names, only what `OciTarget.scope` says is asked for.
 
     Examples
     --------
@@ -152,5 +152,5 @@ def parse_challenge(header: str, target: OciTarget) -> Challenge | None:
     if (origin.scheme != "https" and not plain) or "#" in realm or not (realm.isascii() and realm.isprintable()):
         return None
     query = {"service": values["service"]} if values.get("service") else {}
-    query["scope"] = f"repository:{target.path}:pull"
+    query["scope"] = target.scope
     return Challenge(token_url=f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}")

@@ -30,6 +30,7 @@ class OciTarget:
     registry : str
         Host, with a port where one is given.
     repository : str
+        Empty for the registry itself.
     tag : str or None
     digest : str or None
         `sha256:` and 64 hex digits. Where there is one, the tag says nothing.
@@ -58,6 +59,11 @@ class OciTarget:
         """The repository as the registry knows it: Docker Hub's own images have a folder that nobody types."""
         official = self.registry in _DOCKER_HUB and "/" not in self.repository
         return f"library/{self.repository}" if official else self.repository
+
+    @property
+    def scope(self) -> str:
+        """What a token is asked for: to read this repository; without one, the registry's list of them."""
+        return f"repository:{self.path}:pull" if self.repository else "registry:catalog:*"
 
     @property
     def uri(self) -> str:

@@ -6,6 +6,7 @@ with workers, which may be on other machines. A host that asks to be left alone 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,11 @@ rate-limits). Ranged reads of files count elsewhere, and are granted three to si
 
 _CALLS: Final = 3
 """Calls of the API that opening a repository takes: its commit, its list of files, the places of files in LFS."""
+
+_ENDPOINTS: Final = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "gs": ("GOOGLE_BASE_URL",)}
+"""Where the environment says that buckets are, as obstore reads it, whose import is an extra."""
+
+_ALIASES: Final = {"index.docker.io": "docker.io"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +161,8 @@ class Pace:
 def host_of(target: str, hub: str) -> str | None:
     """Return whom a target is asked of; None for what lies on this machine.
 
+    Buckets are all asked of the endpoint that the environment names, where it names one.
+
     Examples
     --------
     >>> host_of("org/name", "huggingface.co"), host_of("oci://reg.example/a:1", ""), host_of("./folder", "")
@@ -166,10 +174,15 @@ def host_of(target: str, hub: str) -> str | None:
         if Path(target).exists():
             return None
         parts = urlsplit(target)
+        host = parts.netloc.rpartition("@")[2].lower()
+        if variables := _ENDPOINTS.get(parts.scheme):
+            endpoint = next(filter(None, map(os.environ.get, variables)), "")
+            usual = host if parts.scheme == "s3" else "storage.googleapis.com"  # S3 has a host for each bucket
+            host = urlsplit(endpoint).netloc.rpartition("@")[2].lower() or usual
     except (OSError, ValueError):  # no name of anything; the audit will say so
         return None
     if parts.scheme:
-        return f"{parts.scheme}://{parts.netloc}"
+        return f"{parts.scheme}://{_ALIASES.get(host, host)}"
     return hub if is_hub_id(target) else None
 
 

@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Filters", "Listed", "Listing", "open_listing"]
 
-KINDS: Final[Mapping[str, str]] = {"hf:": "hub", "models:/": "mlflow"}
+KINDS: Final[Mapping[str, str]] = {
+    "hf:": "hub",
+    "models:/": "mlflow",
+    "oci://": "oci",
+    "s3://": "buckets",
+    "gs://": "buckets",
+}
 """First characters of a collection's name, and the module that lists it. What has none of them is a file."""
 
 
 def open_listing(name: str, filters: Filters | None = None) -> Listing:
-    """Open a collection by its name: a file of targets, `hf:org/*`, `models:/*`.
+    """Open a collection by its name: a file of targets, `hf:org/*`, `models:/*`, `oci://host/*`, `s3://bucket/*`.
 
     A name that exists as a path is that file. A module of a kind has one function, `listing(name, filters)`.
 
