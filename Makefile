@@ -39,7 +39,7 @@ types: $(STAMP)  ## static types
 imports: $(STAMP)  ## the one-way arrows between the parts
 	$(BIN)/lint-imports --no-cache
 
-docs: $(STAMP)   ## run every command of the README and the docs
+docs: $(STAMP)   ## run the commands of the README and the docs that want no server; test-integration runs the others
 	$(BIN)/python scripts/check_docs.py README.md docs/attestation.md docs/ci.md docs/reports.md docs/sweep.md
 
 check: lint types imports test  ## what to run before a commit

@@ -1,35 +1,35 @@
 """A sweep as it is run: processes, a Hub in another process, and each of them killed in the middle.
 
-Ray runs in an environment of its own, `.cache/ray`: `python -m venv .cache/ray && .cache/ray/bin/pip install ray`.
+Ray, and what writes tables, are in an environment of their own: tests/extraskit.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
-import sysconfig
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import extraskit
 import pytest
 from attestkit import write_sketch, write_tuned
 from mlflowkit import MlflowServer
 from modelkit import make_model, write_model
-from sweepkit import KINDS, VERDICTS, auditor, environment, held, hub_process
+from reportkit import HOSTILE, hostile
+from sweepkit import KINDS, VERDICTS, auditor, environment, held, hub_process, write_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-RAY = ROOT / ".cache" / "ray" / "bin" / "python"
 COUNT = 80
 
 
@@ -251,12 +251,10 @@ def test_the_versions_of_a_real_registry(desk: Desk) -> None:
 
 @pytest.fixture
 def ray(desk: Desk) -> Callable[..., subprocess.CompletedProcess[str]]:
-    if not RAY.exists():
-        pytest.skip("no .cache/ray: python -m venv .cache/ray && .cache/ray/bin/pip install ray")
-    desk.environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
+    interpreter = extraskit.python()
 
     def run(*options: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        command = [str(RAY), *desk.command("--workers", "2", *options)[1:]]
+        command = [str(interpreter), *desk.command("--workers", "2", *options)[1:]]
         env = desk.environment | (environment or {})
         return subprocess.run(
             command, cwd=desk.folder, env=env, capture_output=True, text=True, check=False, timeout=600
@@ -280,9 +278,7 @@ def test_ray_answers_as_the_processes_of_this_machine_do(
     assert (by_ray.verdicts, by_ray.states) == (here.verdicts, here.states)
 
 
-def test_a_ray_worker_that_is_killed_costs_its_target_a_try(
-    desk: Desk, ray: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_ray_worker_that_is_killed_costs_its_target_a_try(desk: Desk) -> None:
     """By a driver that sends one target as what kills the process that unpickles it."""
     script = desk.folder / "poisoned.py"
     script.write_text(
@@ -300,7 +296,8 @@ def test_a_ray_worker_that_is_killed_costs_its_target_a_try(
     )
     desk.count = 12
     with hub_process(desk.port, desk.count):
-        command = [str(RAY), str(script), *desk.command("--workers", "2", "--engine", "ray", "--max-tries", "2")[3:]]
+        options = ("--workers", "2", "--engine", "ray", "--max-tries", "2")
+        command = [str(extraskit.python()), str(script), *desk.command(*options)[3:]]
         done = subprocess.run(
             command, cwd=desk.folder, env=desk.environment, capture_output=True, text=True, check=False, timeout=600
         )
@@ -308,7 +305,6 @@ def test_a_ray_worker_that_is_killed_costs_its_target_a_try(
     found = held(desk.store)
     assert {name for name, state in found.states.items() if state != "done"} == {"acme/m00001"}
     assert set(found.results.values()) == {1}
-    assert ray is not None
 
 
 def test_without_ray_it_is_said_how_to_get_it(desk: Desk) -> None:
@@ -319,3 +315,28 @@ def test_without_ray_it_is_said_how_to_get_it(desk: Desk) -> None:
     done = subprocess.run(command, cwd=desk.folder, env=desk.environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "pip install 'provenance-auditor[ray]'" in done.stderr
+
+
+def test_a_table_that_others_read(tmp_path: Path) -> None:
+    """Written by the command, in groups of seven rows, and read by pyarrow alone."""
+    store = write_store(tmp_path / "s.db", HOSTILE, reports=True)
+    write = "from auditor.cli import main; from auditor.sweep import export; export._GROUP = 7; main()"
+    export = ("sweep", "export", "--store", store, "--parquet", "out.parquet")
+    done = subprocess.run(
+        [extraskit.python(), "-c", write, *export], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, f"out.parquet: {len(HOSTILE) + 1} targets\n")
+    read = (
+        "import json, pyarrow.parquet as pq; file = pq.ParquetFile('out.parquet');"
+        "print(json.dumps([file.num_row_groups, file.read().to_pylist()], default=lambda time: time.isoformat()))"
+    )
+    table = subprocess.run(
+        [extraskit.python(), "-c", read], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    groups, rows = json.loads(table)
+    assert groups == 5
+    assert [row["target"] for row in rows] == [*(name.replace("\udc80", "\\udc80") for name in HOSTILE), "waits"]
+    assert json.loads(rows[0]["report"]) == json.loads(json.dumps(hostile(HOSTILE[0]).as_dict()))
+    assert (rows[0]["log10_p"], rows[0]["findings_fail"], rows[0]["exit_code"]) == (-812.4, 1, 0)
+    assert rows[0]["finished"] == "2026-05-28T20:26:40+00:00"
+    assert rows[-1]["report"] is None

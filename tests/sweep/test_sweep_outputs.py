@@ -7,13 +7,14 @@ import hashlib
 import html
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
-from reportkit import CASES, HOSTILE, UNSAFE, hostile
-from sweepkit import entry, result
+from reportkit import HOSTILE, UNSAFE, hostile
+from sweepkit import write_store
 
 from auditor.errors import UsageError
 from auditor.limits import LIMITS
@@ -26,27 +27,6 @@ from auditor.sweep.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-VERDICTS = {"derived": 0, "independent": 0, "inconclusive": 3}
-
-
-def write_store(path: Path, names: list[str], *, reports: bool = False) -> Path:
-    """Write a store in which targets have these names; of hostile reports where asked."""
-    with Store(path) as store:
-        round_ = store.begin_round("s", "hf:<b>/*")
-        store.enqueue(round_, [(entry(name, name=f"name of {name}"), None, None) for name in names])
-        number = 0
-        while queued := store.lease(round_, seconds=60):
-            case = list(VERDICTS)[number % 3]
-            report = hostile(queued.entry.target) if reports else CASES[case]
-            made = result(report.as_dict(), verdict=case, reference=queued.entry.target, exit_code=VERDICTS[case])
-            if number % 5 == 4:
-                made = replace(made, state="failed", error_code="worker-died", error=f"{queued.entry.target} died")
-            store.finish(queued.id, made)
-            number += 1
-        store.enqueue(round_, [(entry("waits"), None, None)])
-        store.end_round(round_)
-    return path
 
 
 def test_a_line_of_json_a_target_in_ascii(tmp_path: Path) -> None:
@@ -64,20 +44,12 @@ def test_a_line_of_json_a_target_in_ascii(tmp_path: Path) -> None:
     assert rows[0]["finished"] == "2026-05-28T20:26:40+00:00"
 
 
-def test_a_table_that_others_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(export, "_GROUP", 7)
-    path = write_store(tmp_path / "s.db", HOSTILE, reports=True)
-    with opened_reading(path) as connection:
-        assert write_parquet(tmp_path / "out.parquet", records(connection, path)) == len(HOSTILE) + 1
-    file = pq.ParquetFile(tmp_path / "out.parquet")
-    assert file.num_row_groups == 5
-    rows = file.read().to_pylist()
-    assert [row["target"] for row in rows] == [*(name.replace("\udc80", "\\udc80") for name in HOSTILE), "waits"]
-    assert json.loads(rows[0]["report"]) == json.loads(json.dumps(hostile(HOSTILE[0]).as_dict()))
-    assert (rows[0]["log10_p"], rows[0]["findings_fail"], rows[0]["exit_code"]) == (-812.4, 1, 0)
-    assert rows[0]["finished"].isoformat() == "2026-05-28T20:26:40+00:00"
-    assert rows[-1]["report"] is None
+def test_without_pyarrow_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it, the table is read in tests/integration/test_sweep_real.py."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r"pip install 'provenance-auditor\[parquet\]'"):
+        write_parquet(tmp_path / "out.parquet", [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sarif_in_as_many_files_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
