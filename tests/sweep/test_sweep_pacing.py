@@ -107,3 +107,30 @@ def test_only_the_public_hub_has_a_quota_unless_one_is_given() -> None:
 @pytest.mark.parametrize("target", ["tests", "\0", "x" * 5000, "no scheme", ""])
 def test_what_lies_here_or_nowhere_has_no_host(target: str) -> None:
     assert host_of(target, "hub") is None
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("oci://Reg.example:5000/acme/chat:v1", "oci://reg.example:5000"),
+        ("oci://index.docker.io/acme/chat", "oci://docker.io"),
+        ("oci://me:secret@reg.example/a", "oci://reg.example"),
+        ("s3://models/chat", "s3://models"),
+        ("gs://models/chat", "gs://storage.googleapis.com"),
+        ("s3://models/[x]?y#z", "s3://models"),
+        ("models:/chat/1", "models://"),
+    ],
+)
+def test_whom_a_target_is_asked_of(monkeypatch: pytest.MonkeyPatch, target: str, host: str) -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert host_of(target, "hub") == host
+
+
+def test_buckets_of_one_endpoint_are_of_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:secret@Minio.example:9000/")
+    monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:4443")
+    assert {host_of(f"s3://{bucket}/x", "hub") for bucket in "ab"} == {"s3://minio.example:9000"}
+    assert host_of("gs://a/x", "hub") == "gs://127.0.0.1:4443"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://s3.example")
+    assert host_of("s3://a/x", "hub") == "s3://s3.example"
