@@ -15,7 +15,7 @@ from auditor.digests.layout import tensor_layouts
 from auditor.digests.weights import weights_digest
 from auditor.errors import FileError, UsageError
 from auditor.formats import Checkpoints, Container, open_checkpoints
-from auditor.library import gather
+from auditor.library import Library, gather
 from auditor.lineage import (
     Depth,
     FirstLayers,
@@ -25,11 +25,12 @@ from auditor.lineage import (
     settle_copies,
 )
 from auditor.model import ModelView, Subjects, find_base, find_subjects
+from auditor.recalling import Recall, weights_key
 from auditor.report import Coverage, Declared, FailOn, Report, Target, exit_code
 from auditor.report.baseline import apply_baseline, parse_baseline
 from auditor.sources import Counting, FileInfo, MeteredSource, Source, called, open_source
 from auditor.summaries import declared_by, summaries
-from auditor.weighing import weigh
+from auditor.weighing import taken_over, weigh
 
 if TYPE_CHECKING:
     from datetime import date
@@ -121,6 +122,8 @@ class Audit:
     containers : tuple of Container
     compact : tuple of CompactSample
         Of every model with gated MLP blocks, where they were asked for.
+    weights_key : str or None
+        Of what `recall` was asked.
     """
 
     report: Report
@@ -132,6 +135,7 @@ class Audit:
     situation: Situation | None
     containers: tuple[Container, ...]
     compact: tuple[CompactSample, ...] = ()
+    weights_key: str | None = None
 
     @property
     def reference_digests(self) -> dict[str, str | None]:
@@ -157,7 +161,12 @@ def scan(target: str, options: Options | None = None) -> Report:
 
 
 def audit(
-    target: str, options: Options | None = None, *, hashing: Hashing | None = None, notify: Notify | None = None
+    target: str,
+    options: Options | None = None,
+    *,
+    hashing: Hashing | None = None,
+    recall: Recall | None = None,
+    notify: Notify | None = None,
 ) -> Audit:
     """Audit a target, and keep what the report was made from.
 
@@ -167,6 +176,8 @@ def audit(
         See `scan`.
     hashing : Hashing, optional
         Of the target, and perhaps under way; `Options.digests` says whether and how to begin.
+    recall : callable, optional
+        What earlier audits found of the same weights, which are then not read again.
     notify : callable, optional
         Told what takes a while beside the target itself.
 
@@ -178,7 +189,7 @@ def audit(
     today = datetime.now(tz=UTC).date()
     started = time.perf_counter()
     hashing = hashing or Hashing(open_source(target))
-    source = MeteredSource(hashing.source, max_bytes=options.max_bytes)
+    source = MeteredSource(hashing.source, max_bytes=options.max_bytes, record=recall is not None)
     if options.digests == "files":
         hashing.start()
     policies = load_policies(options.policies) if options.licence else ()
@@ -200,14 +211,19 @@ def audit(
         seed=options.sample_seed,
         notify=notify,
     )
-    weights = weigh(
-        checkpoints,
-        subjects,
-        library,
-        first_layers=options.first_layers,
-        depth=options.depth,
-        compact=options.compact,
-    )
+    key = _weights_key(source, checkpoints, subjects, library, options)
+    earlier = recall(key) if recall and key else None
+    if earlier is not None:
+        weights = taken_over(earlier, checkpoints, subjects, library)
+    else:
+        weights = weigh(
+            checkpoints,
+            subjects,
+            library,
+            first_layers=options.first_layers,
+            depth=options.depth,
+            compact=options.compact,
+        )
     findings, unread, situation = weights.findings, [*weights.unread], None
     declared: tuple[Declared, ...] = ()
     if policies:
@@ -249,6 +265,7 @@ def audit(
             bytes_read=(counted.http_bytes if counted else source.bytes_read) + digests.bytes_read,
             requests=counted.http_requests if counted else source.requests,
             seconds=time.perf_counter() - started,
+            weights_of=earlier.where if earlier else None,
         ),
         exit_code=exit_code(
             lineage=lineage,
@@ -268,7 +285,19 @@ def audit(
         situation=situation,
         containers=checkpoints.containers,
         compact=weights.compact,
+        weights_key=key,
     )
+
+
+def _weights_key(
+    source: MeteredSource, checkpoints: Checkpoints, subjects: Subjects, library: Library, options: Options
+) -> str | None:
+    """Return by what other targets of the same weights are known; None where each is to be judged by itself."""
+    recorded, source.record = source.record, False
+    merged = bool(subjects.adapters) or options.base is not None
+    if not recorded or merged or subjects.unread or library.known or options.digests == "tensors":
+        return None
+    return weights_key(source, checkpoints.containers)
 
 
 def _of_target(lineage: Lineage, subjects: Subjects) -> Lineage:

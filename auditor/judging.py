@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from auditor.enrolling import Notify
     from auditor.lineage.compact import CompactSample
     from auditor.listing import Entry
+    from auditor.recalling import Recall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class Judged:
     error : AuditError or None
         Why there was nothing to audit or verify.
     compact : tuple of CompactSample
-        See `Audit.compact`.
+    weights_key : str or None
+        See `Audit`.
     """
 
     entry: Entry
@@ -53,6 +55,7 @@ class Judged:
     verified: Verified | None = None
     error: AuditError | None = None
     compact: tuple[CompactSample, ...] = ()
+    weights_key: str | None = None
 
 
 def judge_entry(
@@ -63,6 +66,7 @@ def judge_entry(
     max_age: timedelta | None = None,
     hashing: Hashing | None = None,
     progress: Progress | None = None,
+    recall: Recall | None = None,
     notify: Notify | None = None,
 ) -> Judged:
     """Judge one model. Never raises for what the model is or lacks.
@@ -76,7 +80,7 @@ def judge_entry(
         Whose signature is believed; needed where the entry has an attestation.
     max_age : timedelta, optional
         Of an attestation.
-    hashing, notify
+    hashing, recall, notify
         See `audit`.
     progress : callable, optional
         See `digest_files`.
@@ -86,8 +90,8 @@ def judge_entry(
         if entry.attestation is not None and voucher is not None:
             return _verified(entry, chosen, voucher, max_age=max_age, progress=progress)
         hashing = hashing or Hashing(open_source(entry.target), progress=progress)
-        done = audit(entry.target, chosen, hashing=hashing, notify=notify)
-        return Judged(entry=entry, report=done.report, compact=done.compact)
+        done = audit(entry.target, chosen, hashing=hashing, recall=recall, notify=notify)
+        return Judged(entry=entry, report=done.report, compact=done.compact, weights_key=done.weights_key)
     except VerificationError as error:
         return Judged(entry=entry, report=_refused(entry, error), error=error)
     except AuditError as error:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from auditor.formats import Checkpoints
     from auditor.library import Library
+    from auditor.recalling import Earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,16 @@ def weigh(
         findings=(*checkpoints.findings, _finite_values(candidates)),
         unread=tuple(unread),
         compact=_samples(readers.values()) if compact else (),
+    )
+
+
+def taken_over(earlier: Earlier, checkpoints: Checkpoints, subjects: Subjects, library: Library) -> Weights:
+    """Return what an earlier audit found of the same weights, beside what this target shows by itself."""
+    return Weights(
+        lineage=replace(earlier.lineage, supporting=library.supporting(subjects.models, earlier.lineage)),
+        findings=(*checkpoints.findings, *earlier.findings),
+        unread=(),
+        compact=earlier.compact,
     )
 
 

@@ -116,6 +116,10 @@ def declaring(made: Report, *claims: Declared) -> Report:
     return replace(made, target=replace(made.target, declared=claims))
 
 
+def copied(made: Report) -> Report:
+    return replace(made, coverage=replace(made.coverage, weights_of="hf://acme/first@" + "c" * 40))
+
+
 def adapting(lineage: Lineage, adapter: AdapterSummary) -> Report:
     made = report(lineage)
     return replace(made, target=replace(made.target, adapters=(adapter,)))
@@ -127,7 +131,7 @@ CASES = {
         Declared(kind="license", value="apache-2.0", path="README.md", line=2),
         Declared(kind="base-model", value="scratch/made", path="model.gguf", line=None),
     ),
-    "independent": report(Lineage(verdict="independent", best=INDEPENDENT, candidates=(INDEPENDENT,))),
+    "independent": copied(report(Lineage(verdict="independent", best=INDEPENDENT, candidates=(INDEPENDENT,)))),
     "inconclusive": report(
         Lineage(verdict="inconclusive", reason=UNTESTED.reason, best=UNTESTED, candidates=(UNTESTED,)),
         unread=(UNREAD,),

@@ -1,8 +1,8 @@
 """What the tests of sweeps share: many small repositories on a loopback Hub, here or in a process of its own.
 
-    python tests/sweepkit.py PORT COUNT     # serves until it is killed; says "ready" once
+    python tests/sweepkit.py PORT COUNT [DISTINCT]  # serves until it is killed; says "ready" once
 
-The same COUNT makes the same commits, so a Hub that was killed and started again is the same Hub.
+The same numbers make the same commits, so a Hub that was killed and started again is the same Hub.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from attestkit import BASE, DERIVED
 from loopback_hub import Answer, LoopbackHub, Request
 from loopback_hub.server import Server
 from modelkit import make_model, safetensors_bytes
+from reportkit import CASES, hostile
 
 from auditor.listing import Entry
 from auditor.report import Place
 from auditor.sweep.records import Result, pack
+from auditor.sweep.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,11 +43,15 @@ VERDICTS = {
     "inconclusive": ("inconclusive", None),
     "identical-weights": ("derived", "base"),
 }
+_EXITS = {"derived": 0, "independent": 0, "inconclusive": 3}
 OLD, NEW = "2024-01-01T00:00:00.000Z", "2026-06-01T00:00:00.000Z"
 
 
-def publish_many(hub: LoopbackHub, count: int) -> dict[str, str]:
-    """Publish small repositories of one organisation; return the kind of each."""
+def publish_many(hub: LoopbackHub, count: int, *, distinct: int | None = None) -> dict[str, str]:
+    """Publish small repositories of one organisation; return the kind of each.
+
+    Of each kind there are `distinct` files of weights, which its repositories have in turn; None for one each.
+    """
     config = b'{"model_type": "llama"}'
     weights = {
         "derived": safetensors_bytes(DERIVED),
@@ -57,11 +63,20 @@ def publish_many(hub: LoopbackHub, count: int) -> dict[str, str]:
     for number in range(count):
         kind = KINDS[number % len(KINDS)]
         card = f"---\nlicense: apache-2.0\n---\n# Model {number}\n".encode()
-        hub.publish(
-            f"acme/m{number:05}", {"README.md": card, "config.json": config, "model.safetensors": weights[kind]}
-        )
+        file = marked(weights[kind], number // len(KINDS) % (distinct or count))
+        hub.publish(f"acme/m{number:05}", {"README.md": card, "config.json": config, "model.safetensors": file})
         kinds[f"acme/m{number:05}"] = kind
     return kinds
+
+
+def marked(weights: bytes, number: int) -> bytes:
+    """Return a safetensors file of the same values that is another file; what is none gets other bytes."""
+    if weights[:8] == b"\xff" * 8:
+        return weights + number.to_bytes(8, "little")
+    size = int.from_bytes(weights[:8], "little")
+    header = {"__metadata__": {"number": f"{number:08}"}} | json.loads(weights[8 : 8 + size])
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + weights[8 + size :]
 
 
 def listing(hub: LoopbackHub, *, page: int = 40) -> Callable[[Request, Answer], Answer]:
@@ -96,9 +111,9 @@ def _record(hub: LoopbackHub, repo: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def hub_process(port: int, count: int) -> Iterator[subprocess.Popen[str]]:
+def hub_process(port: int, count: int, *, distinct: int | None = None) -> Iterator[subprocess.Popen[str]]:
     """Serve repositories from another process, which can be killed."""
-    command = [sys.executable, str(HERE / "sweepkit.py"), str(port), str(count)]
+    command = [sys.executable, str(HERE / "sweepkit.py"), *map(str, (port, count, *([distinct] if distinct else [])))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -109,7 +124,7 @@ def hub_process(port: int, count: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _serve(port: int, count: int) -> None:
+def _serve(port: int, count: int, distinct: int | None = None) -> None:
     first = True
 
     class Fixed(Server):
@@ -122,7 +137,7 @@ def _serve(port: int, count: int) -> None:
 
     loopback_hub.hub.Server = Fixed
     hub = LoopbackHub()
-    publish_many(hub, count)
+    publish_many(hub, count, distinct=distinct)
     hub.twist = listing(hub)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -198,9 +213,28 @@ def result(document: dict[str, object], *, revision: str = "a" * 40, **changes: 
     return replace(made, **changes)
 
 
+def write_store(path: Path, names: list[str], *, reports: bool = False) -> Path:
+    """Write a store in which targets have these names; of hostile reports where asked."""
+    with Store(path) as store:
+        round_ = store.begin_round("s", "hf:<b>/*")
+        store.enqueue(round_, [(entry(name, name=f"name of {name}"), None, None) for name in names])
+        number = 0
+        while queued := store.lease(round_, seconds=60):
+            case = list(_EXITS)[number % 3]
+            report = hostile(queued.entry.target) if reports else CASES[case]
+            made = result(report.as_dict(), verdict=case, reference=queued.entry.target, exit_code=_EXITS[case])
+            if number % 5 == 4:
+                made = replace(made, state="failed", error_code="worker-died", error=f"{queued.entry.target} died")
+            store.finish(queued.id, made)
+            number += 1
+        store.enqueue(round_, [(entry("waits"), None, None)])
+        store.end_round(round_)
+    return path
+
+
 def auditor(*arguments: str | Path) -> Sequence[str]:
     return [sys.executable, "-m", "auditor", *map(str, arguments)]
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    _serve(*map(int, sys.argv[1:]))

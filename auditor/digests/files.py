@@ -125,14 +125,22 @@ class Hashing:
     source : Source
     ignore : collection of str
         Files that are not hashed.
-    progress : callable, optional
+    processes, progress
         See `digest_files`.
     """
 
-    def __init__(self, source: Source, *, ignore: Collection[str] = (), progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        ignore: Collection[str] = (),
+        processes: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self.source = source
         self.started = False
         self._ignore = ignore
+        self._processes = processes
         self._progress = progress
         self._thread: threading.Thread | None = None
         self._result: FileDigests | BaseException = FileDigests(files=())
@@ -155,7 +163,9 @@ class Hashing:
     def _run(self, tensors: Mapping[str, tuple[TensorLayout, ...]] | None) -> None:
         try:
             paths = {info.path for info in self.source.files()}.difference(self._ignore)
-            self._result = digest_files(self.source, paths, tensors=tensors, progress=self._progress)
+            self._result = digest_files(
+                self.source, paths, tensors=tensors, processes=self._processes, progress=self._progress
+            )
         except BaseException as error:  # noqa: BLE001 (nothing is hidden: whoever asks for the result gets it)
             self._result = error
 

@@ -139,12 +139,15 @@ class Coverage:
         Of the target, by ranged reads.
     seconds : float
         Wall-clock time of the audit.
+    weights_of : str or None
+        Another target, whose weights were read instead: its files have the same SHA-256 digests.
     """
 
     unread: tuple[Unread, ...]
     bytes_read: int
     requests: int
     seconds: float
+    weights_of: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -177,6 +180,7 @@ class Report:
                 "bytes_read": self.coverage.bytes_read,
                 "requests": self.coverage.requests,
                 "seconds": round(self.coverage.seconds, 3),
+                "weights_of": self.coverage.weights_of,
             },
             "exit_code": self.exit_code,
         }

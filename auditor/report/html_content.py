@@ -150,7 +150,7 @@ def page_of(report: Report, place: Place | None, caps: Caps) -> Page:
         meaning=_MEANING[lineage.verdict].format(reference=caps.seen(best.reference if best else "")),
         reason=caps.seen(lineage.reason),
         outcome=exit_in_words(report).partition(" (")[0],
-        numbers=tuple(_numbers(report, best)),
+        numbers=tuple(_numbers(report, best, caps)),
         reference=caps.seen(best.reference) if best else "",
         layers=layers_of(best) if best else None,
         layers_in_words=caps.seen(layers_in_words(best.layers)) if best else "",
@@ -193,7 +193,7 @@ def _about_target(report: Report, place: Place | None, caps: Caps) -> Iterator[s
         yield caps.seen(f"named in {place.path}, line {place.line}")
 
 
-def _numbers(report: Report, best: Candidate | None) -> Iterator[Number]:
+def _numbers(report: Report, best: Candidate | None, caps: Caps) -> Iterator[Number]:
     if best is not None and best.log10_p is not None:
         mantissa, _, power = p_value(best.log10_p).partition("e")
         kind = "exact" if best.exact else "nominal"
@@ -211,6 +211,8 @@ def _numbers(report: Report, best: Candidate | None) -> Iterator[Number]:
         yield Number(label="Neurons matched", value=f"{hits} of {of}", note="Sampled in the layers that were matched")
     read = report.coverage
     note = f"Of {_whole(report)}; {read.requests} reads, {read.seconds:.2f}\u00a0s"
+    if read.weights_of is not None:
+        note += f". Weights: as read at {caps.seen(read.weights_of)}, with the same SHA-256 digests"
     yield Number(label="Read", value=size(read.bytes_read), note=note)
 
 

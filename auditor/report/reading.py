@@ -71,6 +71,7 @@ def read_report(document: object, *, file: str) -> Report:
             bytes_read=coverage.integer("bytes_read"),
             requests=coverage.integer("requests"),
             seconds=coverage.number("seconds"),
+            weights_of=coverage.maybe_text("weights_of"),
         ),
         exit_code=code,
     )

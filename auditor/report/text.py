@@ -138,6 +138,8 @@ def coverage(report: Report) -> Iterator[Entry]:
     files = report.target.files
     whole = f"{size(sum(file.size for file in files))} in {len(files)} file{'s' if len(files) != 1 else ''}"
     yield "read", f"{size(read.bytes_read)} of {whole}, {read.requests} reads, {read.seconds:.2f} s"
+    if read.weights_of is not None:
+        yield "weights", f"read at {visible(read.weights_of)}, whose files have the same SHA-256 digests"
     for unread in read.unread[:_SHOWN]:
         yield "unread", f"{visible(unread.path)}: {visible(unread.reason)}"
     if len(read.unread) > _SHOWN:

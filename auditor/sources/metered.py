@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ class MeteredSource:
     source : Source
     max_bytes : int, optional
         A read that would take the sum beyond this is refused before it is made.
+    record : bool
+        Keep a digest of everything that is read of files whose own digests are not known.
 
     Attributes
     ----------
@@ -28,14 +31,25 @@ class MeteredSource:
         Bytes returned so far.
     requests : int
         Ranges asked for so far.
+    record : bool
+        May be ended at any time.
     """
 
-    def __init__(self, source: Source, *, max_bytes: int | None = None) -> None:
+    def __init__(self, source: Source, *, max_bytes: int | None = None, record: bool = False) -> None:
         self._source = source
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self.bytes_read = 0
         self.requests = 0
+        self.record = record
+        self._recorded: set[tuple[str, int, str]] = set()
+        self._known = frozenset(info.path for info in source.files() if info.sha256) if record else frozenset()
+
+    @property
+    def recorded(self) -> tuple[tuple[str, int, str], ...]:
+        """What was read while it was recorded: (path, first byte, sha256), sorted."""
+        with self._lock:
+            return tuple(sorted(self._recorded))
 
     @property
     def uri(self) -> str:
@@ -82,6 +96,9 @@ class MeteredSource:
             raise
         with self._lock:
             self.requests += len(parts)
+            if self.record and path not in self._known:
+                pairs = zip(ranges, parts, strict=True)
+                self._recorded.update((path, start, hashlib.sha256(part).hexdigest()) for (start, _), part in pairs)
         return parts
 
     def on_disk(self, path: str) -> OnDisk | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from auditor.errors import EngineDown, HostDown, WorkerDied
 from auditor.limits import LIMITS
 from auditor.sweep.keys import digest_of, identity_of, library_state
 from auditor.sweep.records import Result
-from auditor.sweep.work import UNREACHABLE, Job, Outcome, failed
+from auditor.sweep.work import UNREACHABLE, Job, Outcome, Question, failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,6 +145,7 @@ class _UnderWay:
     job: Job
     key: str
     deadline: float
+    weights: str | None = None  # that it asked about
 
 
 class _Run:
@@ -158,6 +160,8 @@ class _Run:
         self._left = store.left(round_)
         self._library = library_state()
         self._deaths = 0
+        self._judging: dict[tuple[str, str], int] = {}  # weights and key, and the job that reads them
+        self._waiting: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
 
     def all(self) -> None:
         self._pass_over_worn()
@@ -165,8 +169,15 @@ class _Run:
             self._fill()
             self._store.beat()
             self._stop_if_down()
-            for outcome in self._engine.results(_TICK) if self._jobs else self._pause():
-                self._take(self._jobs.pop(outcome.id), outcome)
+            for said in self._engine.results(_TICK) if self._jobs else self._pause():
+                if isinstance(said, Question):
+                    if said.id in self._jobs:
+                        self._jobs[said.id].weights = said.weights
+                        self._answer(said.id)
+                else:
+                    under_way = self._jobs.pop(said.id)
+                    self._take(under_way, said)
+                    self._answer_waiting(under_way)
             for each in self._jobs.values():
                 if time.monotonic() > each.deadline:
                     self._engine.cancel(each.job.id)
@@ -192,6 +203,28 @@ class _Run:
             self._pace.begin(queued.host, queued.id, now)
         self._jobs[queued.id] = under_way
         self._engine.submit(job)
+
+    def _answer(self, job: int) -> None:
+        """Answer what a job asked, unless another one finds it out just now: then it waits for that one."""
+        asked = self._jobs[job]
+        weights = (asked.weights or "", asked.key)
+        known = self._store.recall(*weights)
+        if known is None and self._judging.setdefault(weights, job) != job:
+            self._waiting[weights].append(job)
+            return
+        self._engine.answer(job, known)
+
+    def _answer_waiting(self, ended: _UnderWay) -> None:
+        """Answer those that waited for a job: the first judges by itself where it left no result."""
+        weights = (ended.weights or "", ended.key)
+        if self._judging.get(weights) != ended.job.id:
+            if ended.job.id in self._waiting.get(weights, ()):
+                self._waiting[weights].remove(ended.job.id)
+            return
+        del self._judging[weights]
+        for job in self._waiting.pop(weights, []):
+            if job in self._jobs:
+                self._answer(job)
 
     def _take(self, under_way: _UnderWay, outcome: Outcome) -> None:
         queued = under_way.queued
@@ -253,6 +286,7 @@ class _Run:
             finished=time.time(),
             library=outcome.library,
             compact=outcome.compact,
+            weights=outcome.weights,
         )
         self._store.finish(under_way.queued.id, result)
         self._left -= 1
@@ -266,7 +300,7 @@ class _Run:
             key = self._plan.keys.of(queued.entry)
             self._finish(_UnderWay(queued=queued, job=job, key=key, deadline=0.0), failed(job, error))
 
-    def _pause(self) -> list[Outcome]:
+    def _pause(self) -> list[Outcome | Question]:
         """Wait for what is due next; nothing is under way."""
         now = time.monotonic()
         waits = [wait for host in self._pace.hosts if (wait := self._pace.wait(host, now)) > 0]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auditor.sweep.records import Result
     from auditor.sweep.store import Store
 
-_COSTS = ("bytes_read", "requests", "seconds")
+_COSTS = ("bytes_read", "requests", "seconds", "weights_of")  # and whether the weights had been read before
 
 
 def merge(store: Store, paths: Sequence[Path]) -> int:

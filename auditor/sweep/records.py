@@ -7,13 +7,16 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditor.errors import StoreError
+from auditor.errors import BadReference, ConfigError, StoreError
 from auditor.limits import LIMITS
+from auditor.lineage.compact import CompactSample
 from auditor.listing import Entry
+from auditor.recalling import earlier_of
 from auditor.report import Place
 from auditor.report.reading import read_report
 
 if TYPE_CHECKING:
+    from auditor.recalling import Earlier
     from auditor.report import Report
 
 State = Literal["queued", "running", "done", "failed"]
@@ -46,6 +49,8 @@ class Result:
         References that were there, where the verdict may have wanted others.
     compact : bytes or None
         See `CompactSample`; of the first model of the target that can have one.
+    weights : str or None
+        See `weights_key`.
     """
 
     revision: str
@@ -64,6 +69,7 @@ class Result:
     error: str | None
     finished: float
     library: str | None = None
+    weights: str | None = None
 
     def document(self, *, of: str) -> dict[str, Any]:
         """Return the JSON report.
@@ -74,6 +80,30 @@ class Result:
             When it is damaged, or longer than a report can be.
         """
         return unpack(self.report, of=of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What a store knows of weights.
+
+    Attributes
+    ----------
+    report : bytes
+        See `pack`.
+    compact : bytes or None
+    """
+
+    report: bytes
+    compact: bytes | None
+
+    def earlier(self) -> Earlier | None:
+        """Return what can be taken over; None where it does not stand by itself, or is damaged."""
+        try:
+            report = read_report(unpack(self.report, of="earlier weights"), file="earlier weights")
+            compact = (CompactSample.from_bytes(self.compact),) if self.compact is not None else ()
+        except (StoreError, ConfigError, BadReference):
+            return None
+        return earlier_of(report, compact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

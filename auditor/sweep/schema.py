@@ -72,6 +72,11 @@ _STEPS: Final = (
     """
     ALTER TABLE result ADD COLUMN compact BLOB;
     """,
+    # 4: what copies of the same weights are known by
+    """
+    ALTER TABLE result ADD COLUMN weights TEXT;
+    CREATE INDEX result_weights ON result (weights, key) WHERE weights IS NOT NULL;
+    """,
 )
 """What each version adds to the one before it. A released step is never edited."""
 

@@ -16,7 +16,7 @@ from auditor.sweep import lock
 from auditor.sweep.connection import open_writing, speaking, transaction
 from auditor.sweep.keys import identity_of
 from auditor.sweep.lock import Driver
-from auditor.sweep.records import Result, entry_text, read_entry, storable
+from auditor.sweep.records import Remembered, Result, entry_text, read_entry, storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RESULT = (
     "revision", "key", "state", "verdict", "reference", "exit_code", "report", "bytes", "requests", "seconds", "tries",
-    "error_code", "error", "finished", "library", "compact",
+    "error_code", "error", "finished", "library", "compact", "weights",
 )  # fmt: skip
 RESULT_COLUMNS = ", ".join(f"result.{name}" for name in _RESULT)
 
@@ -171,6 +171,16 @@ class Store:
                 (target, key, library),
             ).fetchall()
         return tuple(row[0] for row in rows)
+
+    def recall(self, weights: str, key: str) -> Remembered | None:
+        """Return what was found of the same weights under the same key; None where nothing is known yet."""
+        with speaking(self.path):
+            row = self._connection.execute(
+                "SELECT report, compact FROM result WHERE weights = ? AND key = ? AND state = 'done' "
+                "AND verdict != 'inconclusive' LIMIT 1",
+                (weights, key),
+            ).fetchone()
+        return Remembered(report=row[0], compact=row[1]) if row is not None else None
 
     def finish(self, target: int, result: Result) -> None:
         """Write a result, with what the tries before it took. One that is done takes the place of failed ones."""

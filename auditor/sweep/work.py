@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
     from auditor.attest import Voucher
     from auditor.audit import Options
     from auditor.listing import Entry
+    from auditor.recalling import Earlier
     from auditor.sources import Source
+    from auditor.sweep.records import Remembered
 
 TRANSIENT: Final = frozenset({
     "hub-unreachable", "hub-mismatch", "undelivered", "server-mismatch", "changed", "unavailable", "mlflow-unreachable",
-    "mlflow-mismatch", WorkerDied.code, WorkerTimeout.code,
+    "mlflow-mismatch", "oci-unreachable", "oci-mismatch", "bucket-unreachable", WorkerDied.code, WorkerTimeout.code,
 })  # fmt: skip
 """Codes of errors that another try may not meet."""
 
-UNREACHABLE: Final = frozenset({"hub-unreachable", "mlflow-unreachable"})
+UNREACHABLE: Final = frozenset({"hub-unreachable", "mlflow-unreachable", "oci-unreachable", "bucket-unreachable"})
 """Of those, the ones that speak of the host rather than of the target."""
 
 _ASKED: Final = re.compile(r"asks to wait ([0-9]{1,9}) s\b")  # as `hub_http` says it
@@ -60,6 +63,26 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a job waits for: whether the driver knows its weights.
+
+    Attributes
+    ----------
+    id : int
+        Of the job.
+    weights : str
+        See `weights_key`.
+    """
+
+    id: int
+    weights: str
+
+
+Ask = Callable[[Question], "Remembered | None"]
+"""How a worker asks its driver: it may take as long as another audit of the same weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of a job.
 
@@ -82,7 +105,7 @@ class Outcome:
         Another try may do better.
     wait : float or None
         Seconds for which its host asks to be left alone.
-    library, compact
+    library, compact, weights
         See `Result`.
     """
 
@@ -102,10 +125,23 @@ class Outcome:
     transient: bool = False
     wait: float | None = None
     library: str | None = None
+    weights: str | None = None
 
 
-def perform(job: Job) -> Outcome:
-    """Audit one target. Whatever it is or lacks becomes an outcome."""
+def perform(job: Job, *, ask: Ask | None = None) -> Outcome:
+    """Audit one target. Whatever it is or lacks becomes an outcome.
+
+    Parameters
+    ----------
+    job : Job
+    ask : callable, optional
+        Whether the weights were read before.
+    """
+
+    def recall(weights: str) -> Earlier | None:
+        known = ask(Question(id=job.id, weights=weights)) if ask else None
+        return known.earlier() if known else None
+
     started = time.perf_counter()
     entry, revision = job.entry, ""
     source: Source | None = None
@@ -123,8 +159,8 @@ def perform(job: Job) -> Outcome:
                 return Outcome(
                     id=job.id, unchanged=True, revision=revision, bytes=bytes_, requests=requests, seconds=seconds
                 )
-        hashing = Hashing(source) if source is not None else None
-        judged = judge_entry(entry, job.options, voucher=voucher, hashing=hashing)
+        hashing = Hashing(source, processes=1) if source is not None else None
+        judged = judge_entry(entry, job.options, voucher=voucher, hashing=hashing, recall=recall if ask else None)
     except AuditError as error:
         judged = Judged(entry=entry, report=unaudited(entry, error), error=error)
     if judged.verified is not None:
@@ -163,6 +199,7 @@ def _outcome(job: Job, judged: Judged, revision: str, source: Source | None, *, 
         wait=float(asked[1]) if asked else None,
         library=library_state() if report.lineage.verdict == "inconclusive" else None,
         compact=judged.compact[0].to_bytes() if judged.compact else None,
+        weights=judged.weights_key,
     )
 
 

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -276,6 +277,31 @@ def test_ray_answers_as_the_processes_of_this_machine_do(
         assert desk.run().returncode == 3
     by_ray, here = held(desk.folder / "sweep.db"), held(desk.store)
     assert (by_ray.verdicts, by_ray.states) == (here.verdicts, here.states)
+
+
+def read_anew(store: Path) -> dict[str, int]:
+    """Return how many targets of each verdict had their own weights read."""
+    connection = sqlite3.connect(store)
+    rows = connection.execute("SELECT verdict, report FROM result").fetchall()
+    connection.close()
+    counts: dict[str, int] = {}
+    for verdict, report in rows:
+        if json.loads(zlib.decompress(report))["coverage"]["weights_of"] is None:
+            counts[verdict] = counts.get(verdict, 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_copies_are_judged_once_whatever_the_engine(
+    desk: Desk, ray: Callable[..., subprocess.CompletedProcess[str]], engine: str
+) -> None:
+    desk.count = 40
+    with hub_process(desk.port, desk.count, distinct=2):
+        done = ray("--engine", "ray") if engine == "ray" else desk.run()
+    assert done.returncode == 3, done.stderr
+    desk.check()
+    # Two files of each kind; "derived" is the verdict of two kinds, and what is no checkpoint has nothing to be known by.
+    assert read_anew(desk.store) == {"derived": 4, "independent": 2, "inconclusive": 10}
 
 
 def test_a_ray_worker_that_is_killed_costs_its_target_a_try(desk: Desk) -> None:

@@ -53,6 +53,9 @@ class Inline:
         self.performed.append(self._job.entry.target)
         return [work.perform(self._job)]
 
+    def answer(self, job: int, known: object) -> None:
+        raise AssertionError(job, known)
+
     def cancel(self, job: int) -> None:
         raise AssertionError(job)
 

@@ -245,7 +245,7 @@ def old_store(path: Path) -> None:
         ("0" * 64, json.dumps(asdict(entry("a")))),
     )
     made = result(DOCUMENT)
-    names = [name for name in asdict(made) if name not in {"library", "compact"}]  # of later versions
+    names = [name for name in asdict(made) if name not in {"library", "compact", "weights"}]  # of later versions
     connection.execute(
         f"INSERT INTO result (id, target, {', '.join(names)}) VALUES (1, 1, {', '.join('?' * len(names))})",  # noqa: S608
         [getattr(made, name) for name in names],

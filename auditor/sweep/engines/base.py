@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from auditor.sweep.work import Job, Outcome
+    from auditor.sweep.records import Remembered
+    from auditor.sweep.work import Job, Outcome, Question
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -27,11 +28,14 @@ class Engine(Protocol):
     def submit(self, job: Job) -> None:
         """Begin a job."""
 
-    def results(self, timeout: float) -> list[Outcome]:
-        """Return what has come to an end; wait for the first one no longer than `timeout` seconds.
+    def results(self, timeout: float) -> list[Outcome | Question]:
+        """Return what has come to an end, and what is asked; wait for the first no longer than `timeout` seconds.
 
-        A job whose process was ended has the outcome `WorkerDied`.
+        A job whose process was ended has the outcome `WorkerDied`. One that asks goes on when it is answered.
         """
+
+    def answer(self, job: int, known: Remembered | None) -> None:
+        """Answer the question of a job; nothing happens where its process has ended meanwhile."""
 
     def cancel(self, job: int) -> None:
         """End a job whose time is over; it has the outcome `WorkerTimeout`."""

@@ -13,13 +13,14 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
 from auditor.errors import WorkerDied, WorkerTimeout
 from auditor.escape import visible
 from auditor.sweep.engines.base import ENVIRONMENT
-from auditor.sweep.work import failed, perform
+from auditor.sweep.work import Question, failed, perform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from auditor.errors import AuditError
+    from auditor.sweep.records import Remembered
     from auditor.sweep.work import Job, Outcome
 
 _GRACE = 5.0  # seconds between the last word of a process and its end
@@ -54,16 +56,22 @@ class LocalEngine:
         """See `Engine`."""
         next(worker for worker in self._workers if worker.job is None).begin(job)
 
-    def results(self, timeout: float) -> list[Outcome]:
+    def answer(self, job: int, known: Remembered | None) -> None:
         """See `Engine`."""
-        done = self._ended()
+        for worker in self._workers:
+            if worker.job is not None and worker.job.id == job:
+                worker.send(known)
+
+    def results(self, timeout: float) -> list[Outcome | Question]:
+        """See `Engine`."""
+        done = self._said()
         if not done:
             busy = [worker for worker in self._workers if worker.job is not None]
             ready = set(connection.wait([handle for worker in busy for handle in worker.handles], timeout))
             for worker in busy:
                 if ready.intersection(worker.handles):
                     worker.take()
-            done = self._ended()
+            done = self._said()
         return done
 
     def cancel(self, job: int) -> None:
@@ -72,11 +80,11 @@ class LocalEngine:
             if worker.job is not None and worker.job.id == job:
                 worker.kill(WorkerTimeout(f"{worker.job.entry.target}: took more than {worker.seconds:.0f} s"))
 
-    def _ended(self) -> list[Outcome]:
-        ended = [worker.ended for worker in self._workers if worker.ended is not None]
+    def _said(self) -> list[Outcome | Question]:
+        said = [worker.said for worker in self._workers if worker.said is not None]
         for worker in self._workers:
-            worker.ended = None
-        return ended
+            worker.said = None
+        return said
 
     def stop(self) -> None:
         """See `Engine`."""
@@ -89,7 +97,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.job: Job | None = None
-        self.ended: Outcome | None = None
+        self.said: Outcome | Question | None = None
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._begun = 0.0
@@ -113,18 +121,23 @@ class _Worker:
                 self._process.start()
             theirs.close()
         self.job, self._begun = job, time.monotonic()
+        self.send(job)
+
+    def send(self, what: Job | Remembered | None) -> None:
         with contextlib.suppress(OSError):  # it died meanwhile: its end is found where answers are waited for
             if self._pipe is not None:
-                self._pipe.send(job)
+                self._pipe.send(what)
 
     def take(self) -> None:
-        """Take the answer, or what the end of the process means."""
+        """Take the answer, the question, or what the end of the process means."""
         job, pipe, process = self.job, self._pipe, self._process
         if job is None or pipe is None or process is None:
             return
         try:
             if pipe.poll():
-                self.ended, self.job = pipe.recv(), None
+                self.said = pipe.recv()
+                if not isinstance(self.said, Question):
+                    self.job = None
                 return
         except (EOFError, OSError):  # it died before, or while it answered
             process.join(_GRACE)
@@ -134,7 +147,7 @@ class _Worker:
     def kill(self, error: AuditError) -> None:
         """End the process, and its job with this error."""
         if self.job is not None:
-            self.ended = failed(self.job, error, seconds=self.seconds)
+            self.said = failed(self.job, error, seconds=self.seconds)
         self.end()
         self.job = None
 
@@ -178,7 +191,7 @@ def _serve(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            outcome = perform(job)
+            outcome = perform(job, ask=partial(_ask, pipe))
         except BaseException as error:  # noqa: BLE001 (nothing is hidden: it is shown, and ends the process)
             _say_escaped(error)
             os._exit(1)
@@ -186,6 +199,15 @@ def _serve(pipe: Connection) -> None:
             pipe.send(outcome)
         except OSError:  # the driver is gone
             return
+
+
+def _ask(pipe: Connection, question: Question) -> Remembered | None:
+    try:
+        pipe.send(question)
+        known: Remembered | None = pipe.recv()
+    except (EOFError, OSError):  # the driver is gone
+        os._exit(0)
+    return known
 
 
 def _say_escaped(error: BaseException) -> None:

@@ -5,18 +5,20 @@ The store stays with the driver. Every node needs this tool, the references, and
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from auditor.errors import UsageError, WorkerDied, WorkerTimeout
+from auditor.errors import EngineDown, UsageError, WorkerDied, WorkerTimeout
 from auditor.sweep.engines.base import ENVIRONMENT
 from auditor.sweep.engines.local import cores
 from auditor.sweep.work import failed, perform
 
 if TYPE_CHECKING:
-    from auditor.sweep.work import Job, Outcome
+    from auditor.sweep.records import Remembered
+    from auditor.sweep.work import Job, Outcome, Question
 
 _PASSED: Final = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN")
 """Variables that workers elsewhere get from here. Tokens do not travel: each node has its own."""
@@ -35,6 +37,8 @@ class RayEngine:
         self._ray = ray
         self._workers = workers
         self._perform = ray.remote(max_retries=0, num_cpus=1)(_perform)
+        self._desk = ray.remote(num_cpus=0, max_concurrency=10_000)(_Desk).remote()
+        self._asked = self._desk.questions.remote()
         self._jobs: dict[Any, tuple[Job, float]] = {}
         self._cancelled: list[Outcome] = []
 
@@ -45,17 +49,39 @@ class RayEngine:
 
     def submit(self, job: Job) -> None:
         """See `Engine`."""
-        self._jobs[self._perform.remote(job, str(Path.cwd()))] = (job, time.monotonic())
+        self._jobs[self._perform.remote(job, str(Path.cwd()), self._desk)] = (job, time.monotonic())
 
-    def results(self, timeout: float) -> list[Outcome]:
+    def answer(self, job: int, known: Remembered | None) -> None:
         """See `Engine`."""
-        done, self._cancelled = self._cancelled, []
+        self._desk.answer.remote(job, known)
+
+    def results(self, timeout: float) -> list[Outcome | Question]:
+        """See `Engine`.
+
+        Raises
+        ------
+        EngineDown
+        """
+        done: list[Outcome | Question] = [*self._cancelled]
+        self._cancelled = []
         if not self._jobs:
             return done
-        ready, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=0 if done else timeout)
+        everything = [self._asked, *self._jobs]
+        ready, _ = self._ray.wait(everything, num_returns=1, timeout=0 if done else timeout)
         if ready:
-            ready, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0)
+            ready, _ = self._ray.wait(everything, num_returns=len(everything), timeout=0)
+        if self._asked in ready:
+            ready.remove(self._asked)
+            done += self._questions()
         return [*done, *map(self._take, ready)]
+
+    def _questions(self) -> list[Question]:
+        try:
+            asked: list[Question] = self._ray.get(self._asked)
+        except self._ray.exceptions.RayError as error:
+            raise EngineDown(f"the cluster lost what workers ask the sweep by ({type(error).__name__})") from error
+        self._asked = self._desk.questions.remote()
+        return asked
 
     def cancel(self, job: int) -> None:
         """See `Engine`."""
@@ -66,6 +92,7 @@ class RayEngine:
                 seconds = time.monotonic() - begun
                 error = WorkerTimeout(f"{each.entry.target}: took more than {seconds:.0f} s")
                 self._cancelled.append(failed(each, error, seconds=seconds))
+                self.answer(job, None)
 
     def stop(self) -> None:
         """See `Engine`."""
@@ -111,8 +138,43 @@ def engine(workers: int | None, address: str | None) -> RayEngine:
     return RayEngine(ray, workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
 
 
-def _perform(job: Job, folder: str) -> Outcome:
+def _perform(job: Job, folder: str, desk: Any) -> Outcome:  # noqa: ANN401 (a handle of Ray's)
     """Audit one target where relative paths mean what they mean to the driver."""
+    import ray  # noqa: PLC0415 - an extra
+
     if Path(folder).is_dir():
         os.chdir(folder)
-    return perform(job)
+
+    def ask(question: Question) -> Remembered | None:
+        known: Remembered | None = ray.get(desk.ask.remote(question))
+        return known
+
+    return perform(job, ask=ask)
+
+
+class _Desk:
+    """Where workers leave their questions, and the driver its answers."""
+
+    def __init__(self) -> None:
+        self._questions: asyncio.Queue[Question] = asyncio.Queue()
+        self._answers: dict[int, asyncio.Future[Remembered | None]] = {}
+
+    async def ask(self, question: Question) -> Remembered | None:
+        """Wait for the answer to a question."""
+        answer: asyncio.Future[Remembered | None] = asyncio.get_running_loop().create_future()
+        self._answers[question.id] = answer
+        await self._questions.put(question)
+        return await answer
+
+    async def questions(self) -> list[Question]:
+        """Wait for the next questions."""
+        asked = [await self._questions.get()]
+        while not self._questions.empty():
+            asked.append(self._questions.get_nowait())
+        return asked
+
+    async def answer(self, job: int, known: Remembered | None) -> None:
+        """Answer the question of a job, if it has one."""
+        waiting = self._answers.pop(job, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(known)
