@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditor.errors import TargetError
 from auditor.limits import LIMITS
-from auditor.sources.base import Blob, BytesSource, Counting, FileInfo, OnDisk, Range, Source, Unread
+from auditor.sources.base import Blob, BytesSource, Counting, FileInfo, OnDisk, Range, Source, Stamped, Unread
 from auditor.sources.hub_target import is_hub_id, is_hub_url
 from auditor.sources.local import LocalSource
 from auditor.sources.metered import MeteredSource
@@ -25,6 +25,7 @@ __all__ = [
     "OnDisk",
     "Range",
     "Source",
+    "Stamped",
     "Unread",
     "called",
     "open_source",

@@ -115,6 +115,14 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Stamped(Protocol):
+    """A source that has no revision, and knows by something else whether a file is the one that it was."""
+
+    def stamp(self, path: str) -> str | None:
+        """Return what changes with the bytes of a file; None where nothing does for sure."""
+
+
+@runtime_checkable
 class Counting(Protocol):
     """A source that knows what reading it really took: requests and bytes, its own overhead included."""
 

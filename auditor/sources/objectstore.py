@@ -174,6 +174,11 @@ class ObjectStoreSource:
         """See `Source.files`."""
         return tuple(FileInfo(path=path, size=pin.size) for path, pin in self._pins.items())
 
+    def stamp(self, path: str) -> str | None:
+        """See `Stamped`: a strong ETag."""
+        etag = self._pins[path].etag
+        return None if etag.startswith("W/") else etag
+
     def refused(self) -> tuple[Unread, ...]:
         """See `Source.refused`."""
         return self._refused

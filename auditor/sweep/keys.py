@@ -14,7 +14,7 @@ from auditor import __version__
 from auditor.compliance import load_policies, parse_config
 from auditor.errors import AuditError, UsageError
 from auditor.lineage.references import has_sketch, list_references, plan_references
-from auditor.sources import open_source
+from auditor.sources import Stamped, open_source
 
 if TYPE_CHECKING:
     from auditor.audit import Options
@@ -40,16 +40,18 @@ def revision_of(source: Source) -> str | None:
     """Return what changes with any byte of a source.
 
     That is its commit; else a digest of the digests of all files, or of what the file system says of each (size, inode,
-    times of modification and of change). None where nothing says it.
+    times of modification and of change), or a bucket (ETag). None where nothing says it.
     """
     if source.revision:
         return source.revision
+    stamped = source if isinstance(source, Stamped) else None
     parts: list[object] = [[unread.path, unread.code] for unread in source.refused()]
     for info in source.files():
         disk = source.on_disk(info.path)
-        if disk is None and info.sha256 is None:
+        known = disk.identity if disk else info.sha256 or (stamped.stamp(info.path) if stamped else None)
+        if known is None:
             return None
-        parts.append([info.path, info.size, disk.identity if disk else info.sha256])
+        parts.append([info.path, info.size, known])
     return f"files:{digest_of(parts)}"
 
 

@@ -219,6 +219,25 @@ def test_every_folder_with_a_model_is_swept(stores: Desk, kind: str) -> None:
         done = stores.sweep(f"{kind}://models/zoo/**")
         assert done.returncode == 0, done.stderr
         assert stores.verdicts() == {f"{kind}://models/zoo/{name}": verdict for name, verdict in VERDICTS.items()}
+    assert f"unchanged  {len(VERDICTS)}\n" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_folder_of_a_bucket_is_read_again_when_an_object_of_it_is_another(
+    stores: Desk, s3: Moto, gs: FakeGcs, kind: str
+) -> None:
+    server = {"s3": s3, "gs": gs}[kind]
+    server.make_bucket("turned")
+    for name in ("a", "b"):
+        for path, data in MODELS["copied"].items():
+            server.put("turned", f"{name}/{path}", data)
+    assert stores.sweep(f"{kind}://turned/*", "turned.db").returncode == 0
+    data = bytearray(MODELS["copied"]["model.safetensors"])
+    data[-1] ^= 1
+    server.put("turned", "b/model.safetensors", bytes(data))
+    again = stores.sweep(f"{kind}://turned/*", "turned.db")
+    assert "unchanged  1\n" in again.stderr
+    assert held(stores.folder / "turned.db").results == {f"{kind}://turned/a": 1, f"{kind}://turned/b": 2}
 
 
 @pytest.mark.parametrize("kind", ["s3", "gs"])

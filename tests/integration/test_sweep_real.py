@@ -300,7 +300,7 @@ def test_copies_are_judged_once_whatever_the_engine(
         done = ray("--engine", "ray") if engine == "ray" else desk.run()
     assert done.returncode == 3, done.stderr
     desk.check()
-    # Two files of each kind; "derived" is the verdict of two kinds, and what is no checkpoint has nothing to be known by.
+    # Two files of each kind. "derived" is the verdict of two kinds; what is no checkpoint has nothing to be known by.
     assert read_anew(desk.store) == {"derived": 4, "independent": 2, "inconclusive": 10}
 
 
