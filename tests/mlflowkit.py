@@ -6,27 +6,26 @@ own; where they cannot be, the tests that need them fail, and do not skip.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
+from venvkit import python_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 REQUIREMENTS = ("mlflow==3.17.0", "boto3==1.44.8", "moto[server]==5.2.5")
-CACHE = Path(__file__).parents[1] / ".cache" / "mlflow"
 
 _SURROUNDINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -43,17 +42,7 @@ _S3 = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAUL
 
 def python() -> Path:
     """Return an interpreter that has MLflow."""
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
-    interpreter, done = CACHE / "bin" / "python", CACHE / "installed"
-    with CACHE.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another test process may be installing it
-        wanted = "\n".join(REQUIREMENTS)
-        if not done.exists() or done.read_text() != wanted:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", CACHE], check=True)
-            install = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
-            subprocess.run(install, check=True)
-            done.write_text(wanted)
-    return interpreter
+    return python_of("mlflow", REQUIREMENTS)
 
 
 @dataclass(slots=True)

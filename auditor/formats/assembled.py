@@ -17,12 +17,13 @@ from auditor.formats import zipdir
 from auditor.formats.dtypes import DTYPES
 from auditor.formats.strictjson import quoted
 from auditor.sources.base import Range
+from auditor.sources.wrapped import WrappedSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from auditor.formats.base import Container, Joined, TensorEntry, Unproved
-    from auditor.sources.base import FileInfo, OnDisk, Source, Unread
+    from auditor.sources.base import OnDisk, Source
 
 
 def assembled(source: Source, container: Container) -> Source:
@@ -34,38 +35,7 @@ def assembled(source: Source, container: Container) -> Source:
     return source
 
 
-class _Wrapper:
-    """A source that passes everything on."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    @property
-    def uri(self) -> str:
-        return self._source.uri
-
-    @property
-    def kind(self) -> str:
-        return self._source.kind
-
-    @property
-    def revision(self) -> str | None:
-        return self._source.revision
-
-    def files(self) -> tuple[FileInfo, ...]:
-        return self._source.files()
-
-    def refused(self) -> tuple[Unread, ...]:
-        return self._source.refused()
-
-    def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
-        return self._source.read(path, ranges)
-
-    def on_disk(self, path: str) -> OnDisk | None:
-        return self._source.on_disk(path)
-
-
-class _Proving(_Wrapper):
+class _Proving(WrappedSource):
     """Fetches the headers of archive members together with their first bytes, and checks them."""
 
     def __init__(self, source: Source, unproved: Sequence[Unproved]) -> None:
@@ -102,7 +72,7 @@ class _Proving(_Wrapper):
             return [member for member in touched.values() if (path, member.at) not in self._proved]
 
 
-class _Joining(_Wrapper):
+class _Joining(WrappedSource):
     """Serves tensors that lie in parts under the path of a file that does not exist."""
 
     def __init__(self, source: Source, joined: Sequence[Joined]) -> None:

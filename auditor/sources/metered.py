@@ -7,14 +7,15 @@ import threading
 from typing import TYPE_CHECKING
 
 from auditor.errors import AuditError, OverBudget
+from auditor.sources.wrapped import WrappedSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auditor.sources.base import FileInfo, OnDisk, Range, Source, Unread
+    from auditor.sources.base import Range, Source
 
 
-class MeteredSource:
+class MeteredSource(WrappedSource):
     """A source that counts, and stops at a budget. May be read from several threads.
 
     Parameters
@@ -36,7 +37,7 @@ class MeteredSource:
     """
 
     def __init__(self, source: Source, *, max_bytes: int | None = None, record: bool = False) -> None:
-        self._source = source
+        super().__init__(source)
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self.bytes_read = 0
@@ -50,29 +51,6 @@ class MeteredSource:
         """What was read while it was recorded: (path, first byte, sha256), sorted."""
         with self._lock:
             return tuple(sorted(self._recorded))
-
-    @property
-    def uri(self) -> str:
-        """See `Source.uri`."""
-        return self._source.uri
-
-    @property
-    def kind(self) -> str:
-        """See `Source.kind`."""
-        return self._source.kind
-
-    @property
-    def revision(self) -> str | None:
-        """See `Source.revision`."""
-        return self._source.revision
-
-    def files(self) -> tuple[FileInfo, ...]:
-        """See `Source.files`."""
-        return self._source.files()
-
-    def refused(self) -> tuple[Unread, ...]:
-        """See `Source.refused`."""
-        return self._source.refused()
 
     def read(self, path: str, ranges: Sequence[Range]) -> list[bytes]:
         """See `Source.read`.
@@ -100,7 +78,3 @@ class MeteredSource:
                 pairs = zip(ranges, parts, strict=True)
                 self._recorded.update((path, start, hashlib.sha256(part).hexdigest()) for (start, _), part in pairs)
         return parts
-
-    def on_disk(self, path: str) -> OnDisk | None:
-        """See `Source.on_disk`."""
-        return self._source.on_disk(path)

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
 import yaml
 from attestkit import BASE, DERIVED
 from modelkit import make_model, write_model
+from venvkit import python_of
 
 from auditor.enrolling import sketch
 
@@ -75,11 +75,7 @@ def test_the_gitlab_job(repository: Path) -> None:
 
 def test_the_pre_commit_hooks(repository: Path) -> None:
     """pre-commit itself, which clones this repository, installs it, and runs a hook where the list changed."""
-    tools = ROOT / ".cache" / "pre-commit"
-    command = tools / "bin" / "pre-commit"
-    if not command.exists():
-        venv.create(tools, with_pip=True)
-        subprocess.run([tools / "bin" / "python", "-m", "pip", "install", "--quiet", "pre-commit"], check=True)
+    command = python_of("pre-commit", ["pre-commit"]).with_name("pre-commit")
     head = shell("git rev-parse HEAD", ROOT).stdout.strip()
     config = {
         "repos": [

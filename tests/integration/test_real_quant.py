@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import venv
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 import smollm2
 from safetensors.numpy import load_file
+from venvkit import python_of
 
 from auditor import Options, scan
 from auditor.formats import open_checkpoints
@@ -55,22 +54,17 @@ LEAST = {
 INEXACT = {"bnb-int8": 1e-6, "ct-nvfp4": 0.005}  # int8 divides later; NVFP4's tool reckons in bfloat16
 
 
-def environment() -> Path:
+def tools() -> Path:
     """Return the python of the tools' environment, making that first where it is not there."""
-    lists = [HERE / "quant_tools.txt", HERE / "quant_tools_alone.txt"]
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in lists)).hexdigest()[:12]
-    folder = CACHE / f"venv-{key}"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        without_gpu = {**os.environ, "DISABLE_CUDA": "1", "BUILD_CUDA_EXT": "0"}
-        subprocess.run([*pip, "setuptools", "wheel"], check=True)
-        subprocess.run([*pip, "-r", str(lists[0])], check=True)
-        alone = [*pip, "--no-deps", "--no-build-isolation", "-r", str(lists[1])]
-        subprocess.run(alone, check=True, env=without_gpu)
-        (folder / "complete").touch()
-    return python
+    together, alone = HERE / "quant_tools.txt", HERE / "quant_tools_alone.txt"
+    return python_of(
+        "quant",
+        ("setuptools", "wheel"),
+        ("-r", str(together)),
+        ("--no-deps", "--no-build-isolation", "-r", str(alone)),
+        variables={"DISABLE_CUDA": "1", "BUILD_CUDA_EXT": "0"},
+        depends_on=[path.read_text() for path in (together, alone)],
+    )
 
 
 def write_original() -> Path:
@@ -91,7 +85,7 @@ def write_quantised(original: Path) -> Path:
     folder = CACHE / f"made-{hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:12]}"
     missing = [method for method in LEAST if not (folder / method / "expected.safetensors").exists()]
     for _, methods in groupby(missing, key=lambda method: method.partition("-")[0]):
-        command = [str(environment()), str(SCRIPT), str(original), str(folder), *methods]
+        command = [str(tools()), str(SCRIPT), str(original), str(folder), *methods]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr[-2000:]
     return folder
