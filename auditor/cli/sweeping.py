@@ -172,6 +172,7 @@ def status(store: StoreOption, format: opt.AnswerOption = opt.Answer.text) -> No
             "states": found.states,
             "verdicts": found.verdicts,
             "unchanged": found.unchanged,
+            "copies": found.copies,
             "bytes": found.bytes,
             "requests": found.requests,
             "seconds": round(found.seconds, 3),
@@ -352,6 +353,8 @@ def _lines(found: Totals) -> Iterator[str]:
     if found.verdicts:
         yield "verdicts   " + ", ".join(f"{count} {visible(name)}" for name, count in sorted(found.verdicts.items()))
     yield f"unchanged  {found.unchanged}"
+    if found.copies:
+        yield f"copies     {found.copies}, of weights that were judged once"
     yield f"took       {size(found.bytes)} in {found.requests} requests, {found.seconds:.0f} s of workers"
     if found.source is not None:
         yield f"sweep      {visible(found.source)}, {'ended' if found.ended else 'not ended: run it again to go on'}"

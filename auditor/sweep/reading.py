@@ -41,6 +41,8 @@ class Totals:
     exit_codes : tuple of int
         Of all results.
     unchanged, bytes, requests : int
+    copies : int
+        Targets whose weights are those of another one, and were judged there.
     seconds : float
         Spent by workers.
     driver : str or None
@@ -55,6 +57,7 @@ class Totals:
     unchanged: int
     bytes: int
     requests: int
+    copies: int
     seconds: float
     driver: str | None
 
@@ -83,7 +86,8 @@ def totals(connection: sqlite3.Connection, path: Path, *, round_only: bool = Fal
         verdicts = connection.execute(f"SELECT verdict, count(*) {joined} GROUP BY verdict")
         codes = connection.execute(f"SELECT DISTINCT exit_code {joined}")
         sums = connection.execute(
-            f"SELECT sum(target.unchanged), sum(result.bytes), sum(result.requests), sum(result.seconds) {joined}"
+            f"SELECT sum(target.unchanged), sum(result.bytes), sum(result.requests), sum(result.seconds), "
+            f"count(result.weights) - count(DISTINCT result.weights || result.key) {joined}"
         ).fetchone()
         driver = connection.execute("SELECT pid, host FROM driver").fetchone()
         return Totals(
@@ -95,6 +99,7 @@ def totals(connection: sqlite3.Connection, path: Path, *, round_only: bool = Fal
             unchanged=sums[0] or 0,
             bytes=sums[1] or 0,
             requests=sums[2] or 0,
+            copies=sums[4] or 0,
             seconds=sums[3] or 0.0,
             driver=f"process {driver[0]} on {driver[1]}" if driver else None,
         )

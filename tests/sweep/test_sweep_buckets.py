@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from loopback_hub.server import Answer, Request, Server
 
@@ -168,6 +168,7 @@ KEYS = st.builds(
 
 
 @given(keys=st.lists(KEYS, max_size=30, unique=True), sorts=st.booleans())
+@example(keys=["m/a/a/a/", "m/config.json", "m/a/a/"], sorts=False)
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_passed_over_changes_nothing(bucket: Bucket, keys: list[str], *, sorts: bool) -> None:
     """Pages of three, and the folders that a whole list shows."""

@@ -23,10 +23,12 @@ from auditor.report.schema import load_schema
 from auditor.sources import hub_http
 from auditor.sources.hub_settings import HubSettings
 from auditor.sweep import driver
+from auditor.sweep.connection import opened_reading
 from auditor.sweep.driver import Plan, sweep
 from auditor.sweep.keys import Keys
 from auditor.sweep.listings import open_listing
 from auditor.sweep.pacing import Pace
+from auditor.sweep.reading import totals
 from auditor.sweep.records import Remembered, pack, unpack
 from auditor.sweep.store import Store
 from auditor.sweep.work import Job, Outcome, Question, perform
@@ -137,6 +139,8 @@ def test_copies_are_read_once_and_have_the_same_evidence(
     read = [known for _, known in engine.answers].count(False)
     assert len(engine.questions) == 18  # what is no checkpoint is not asked about
     assert read == 3  # kinds of weights
+    with opened_reading(tmp_path / "sweep.db") as connection:
+        assert totals(connection, tmp_path / "sweep.db").copies == 15
     made = reports(tmp_path)
     for kind in ("derived", "independent", "identical-weights"):
         group = [report for uri, report in made.items() if kinds["/".join(uri.split("/")[-2:])] == kind]

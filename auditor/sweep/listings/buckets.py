@@ -129,7 +129,8 @@ class BucketListing:
                 folder = taken(page[0]["path"])
                 if folder == self._target.prefix:
                     return
-                if ordered and folder is not None and taken(page[-1]["path"]) == folder:
+                inside = all(meta["size"] and taken(meta["path"]) == folder for meta in page)  # marks show no order
+                if ordered and folder is not None and inside:
                     last = f"{folder}/{_LAST}"
                     stream = self._from(last)
         raise BucketUnreachable(
