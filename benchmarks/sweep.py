@@ -1,10 +1,12 @@
 """A sweep over many small repositories on a loopback Hub: how fast, how much is read, how much memory the driver takes.
 
-    python benchmarks/sweep.py [--count 2000] [--workers 2] [--engine local --engine ray] [--python ray=PATH]
+    python benchmarks/sweep.py [--count 2000] [--distinct 5] [--workers 2] [--engine local --engine ray]
+                               [--python ray=PATH]
 
 Each engine sweeps the same repositories into a store of its own, one after the other; then again, when nothing has
-changed. `--python ray=PATH` runs an engine by another interpreter, where Ray is not installed beside this one. The Hub
-shares the machine: it takes a part of the cores.
+changed. Weights are of four kinds, a file of its own for each repository; `--distinct` has so many of each kind
+instead, and the others are copies. `--python ray=PATH` runs an engine by another interpreter, where Ray is not installed
+beside this one. The Hub shares the machine: it takes a part of the cores.
 """
 
 from __future__ import annotations
@@ -57,17 +59,19 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2_000)
+    parser.add_argument("--distinct", type=int)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", action="append", choices=["local", "ray"])
     parser.add_argument("--python", action="append", default=[], metavar="ENGINE=PATH")
     given = parser.parse_args()
     pythons = {engine: str(Path(path).absolute()) for engine, path in (each.split("=", 1) for each in given.python)}
-    with tempfile.TemporaryDirectory() as made, hub_process(PORT, given.count):
+    with tempfile.TemporaryDirectory() as made, hub_process(PORT, given.count, distinct=given.distinct):
         folder = Path(made)
         write_sketch(folder / "base.sketch")
         variables = environment(f"http://127.0.0.1:{PORT}", folder)
         variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
-        print(f"{given.count} repositories, {given.workers} workers")
+        files = f"{given.distinct} files of each kind of weights" if given.distinct else "no two of the same weights"
+        print(f"{given.count} repositories, {files}, {given.workers} workers")
         print(f"{'':<18}{'seconds':>9}{'a minute':>10}{'read':>10}{'requests':>10}{'driver peak':>13}{'store':>9}")
         for engine in given.engine or ["local"]:
             store = folder / f"{engine}.db"
