@@ -5,8 +5,8 @@
 
 Each engine sweeps the same repositories into a store of its own, one after the other; then again, when nothing has
 changed. Weights are of four kinds, a file of its own for each repository; `--distinct` has so many of each kind
-instead, and the others are copies. `--python ray=PATH` runs an engine by another interpreter, where Ray is not installed
-beside this one. The Hub shares the machine: it takes a part of the cores.
+instead, and the others are copies. `--python ray=PATH` runs an engine by another interpreter, where Ray is not
+installed beside this one. The Hub shares the machine: it takes a part of the cores.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PORT = 18_743
 
 def peak_of(pid: int) -> int:
     """Return the most memory a process has had, in bytes; 0 when it is gone."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, TypeError):  # a process that is ending has no such line
         status = Path(f"/proc/{pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+([0-9]+) kB", status)[1]) * 1024  # type: ignore[index]
     return 0
