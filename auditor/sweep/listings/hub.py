@@ -6,7 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from auditor.errors import HubError, HubOffline, HubUnreachable, UsageError
 from auditor.limits import LIMITS
@@ -16,6 +16,7 @@ from auditor.sources.hub_http import ExchangeError, HubHttp
 from auditor.sources.hub_settings import HubSettings
 from auditor.sources.hub_target import COMMIT, SCHEME, is_repo_id
 from auditor.sweep.listings.base import Filters, Listed
+from auditor.sweep.listings.paging import next_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from auditor.sources.hub_http import Head
 
 _NAME: Final = re.compile(r"hf:(?://)?([^/*]+)/\*")
-_NEXT: Final = re.compile(r'<([^<>]+)>\s*;\s*rel="?next"?')
 _WIDTHS: Final = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "U32": 4, "BF16": 2, "F16": 2, "I16": 2, "U16": 2}
 _PAGE: Final = 1_000
 
@@ -70,7 +70,7 @@ class HubListing:
                 if listed is not None and listed.entry.target not in seen:
                     seen.add(listed.entry.target)
                     yield listed
-            query = _next_query(head)
+            query = next_query(head)
         if not asked or not (seen or self._filters.any):
             raise HubError(f"{self._name}: {self._http.home} lists no models of {self._org}")
 
@@ -163,12 +163,3 @@ def _bytes(value: object) -> int | None:
     if not isinstance(counts, dict) or not all(isinstance(count, int) for count in counts.values()):
         return None
     return sum(int(count) * _WIDTHS.get(str(dtype), 1) for dtype, count in counts.items())
-
-
-def _next_query(head: Head) -> str:
-    """Return the query of the next page. Its host and path are ours to say, not the server's."""
-    link = _NEXT.search(head.headers.get("link", "")[: LIMITS.hub_url])
-    try:
-        return quote(urlsplit(link[1]).query, safe="=&%[]") if link else ""
-    except ValueError:
-        return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from auditor.errors import BadOciName, MissingArtifact, OciDenied, OciError, OciUnreachable, UsageError
 from auditor.limits import LIMITS
@@ -20,6 +20,7 @@ from auditor.sources.oci_http import OciHttp
 from auditor.sources.oci_login import stored_login
 from auditor.sources.oci_target import SCHEME, OciTarget, parse_target
 from auditor.sweep.listings.base import Filters, Listed
+from auditor.sweep.listings.paging import next_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from auditor.sources.hub_http import Head
 
 _NAME: Final = re.compile(r"oci://([^/*]+)/(?:(?:([^*:]+)/)?\*|([^*:]+):\*)")
-_NEXT: Final = re.compile(r'<([^<>]+)>\s*;\s*rel="?next"?')
 _PAGE: Final = 1_000  # what registries give at most; some refuse to be asked for more
 
 
@@ -141,7 +141,7 @@ class OciListing:
                 if name not in seen:
                     seen.add(name)
                     yield name
-            query = _next_query(head)
+            query = next_query(head)
 
     def _page(self, http: OciHttp, url: str) -> tuple[Head, bytes]:
         def want(head: Head) -> int:
@@ -196,12 +196,3 @@ def listing(name: str, filters: Filters) -> OciListing:
     if filters.any:
         raise UsageError(f"{name}: a registry says nothing of labels, dates and sizes to filter by")
     return OciListing(name, checked.registry, prefix=prefix, repository=repository)
-
-
-def _next_query(head: Head) -> str:
-    """Return the query of the next page. Its host and path are ours to say, not the server's."""
-    link = _NEXT.search(head.headers.get("link", "")[: LIMITS.hub_url])
-    try:
-        return quote(urlsplit(link[1]).query, safe="=&%") if link else ""
-    except ValueError:
-        return ""
