@@ -1,8 +1,9 @@
 """What an earlier audit found of the very same weights, so that copies are judged once.
 
-The same weights are files of the same SHA-256 digests under the same names, as the servers of both know them (git LFS,
-layers of OCI), and the same bytes of everything else that was read to find the models in them: configurations, indexes.
-Equal sampled rows are not enough: whoever knows which rows are sampled could keep these and change all others. What
+The same weights are files of the same SHA-256 digests under the same names, as one host knows them (git LFS, layers of
+OCI), and the same bytes of everything else that was read to find the models in them: configurations, indexes.
+Another host is never believed: it could claim the digests of a model elsewhere, and serve other bytes. Equal sampled
+rows are not enough either: whoever knows which rows are sampled could keep these and change all others. What
 is said about the weights (licence, card, names) is always read anew.
 """
 
@@ -13,6 +14,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,9 +73,11 @@ def weights_key(source: MeteredSource, containers: Iterable[Container]) -> str |
     known = {info.path: info for info in source.files() if info.path in files}
     if not files or any(known[path].sha256 is None or source.on_disk(path) is not None for path in files):
         return None
+    parts = urlsplit(source.uri)
+    host = [source.kind, "" if parts.scheme == "hf" else parts.netloc]  # hf://org/name: the public Hub
     weights = sorted((path, info.size, info.sha256) for path, info in known.items())
     beside = [read for read in source.recorded if read[0] not in files and not _is_prose(read[0])]
-    return hashlib.sha256(json.dumps([weights, beside], ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([host, weights, beside], ensure_ascii=True).encode()).hexdigest()
 
 
 _PROSE = (".md", ".txt", ".rst", ".gitattributes", ".gitignore")

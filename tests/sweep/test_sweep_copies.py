@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -17,11 +18,13 @@ from sweepkit import VERDICTS, entry, held, listing, marked, publish_many
 
 from auditor.audit import Options, audit, scan
 from auditor.enrolling import sketch
-from auditor.recalling import Earlier, earlier_of
+from auditor.formats import open_checkpoints
+from auditor.recalling import Earlier, earlier_of, weights_key
 from auditor.report.reading import read_report
 from auditor.report.schema import load_schema
-from auditor.sources import hub_http
+from auditor.sources import MeteredSource, hub_http, open_source
 from auditor.sources.hub_settings import HubSettings
+from auditor.sources.wrapped import WrappedSource
 from auditor.sweep import driver
 from auditor.sweep.connection import opened_reading
 from auditor.sweep.driver import Plan, sweep
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from auditor.report import Report
+    from auditor.sources import FileInfo
 
 
 class Threads:
@@ -233,6 +237,36 @@ def test_what_differs_in_anything_that_lineage_sees_is_no_copy(hub: LoopbackHub,
         keys.append(audit(f"acme/{name}", options, recall=lambda _: None).weights_key)
     assert keys[0] == keys[1] is not None
     assert keys[2] not in {keys[0], None}
+
+
+class Elsewhere(WrappedSource):
+    """A target as another host claims to have it."""
+
+    uri = "https://mirror.example/acme/a"
+    kind = "hub"
+
+    def files(self) -> tuple[FileInfo, ...]:
+        return tuple(
+            replace(info, sha256=hashlib.sha256(info.path.encode()).hexdigest(), digest_source="hub")
+            for info in super().files()
+        )
+
+    def on_disk(self, path: str) -> None:  # noqa: ARG002
+        return None
+
+
+def test_no_host_vouches_for_another(tmp_path: Path) -> None:
+    keys = {}
+    uris = ("https://hub.example/a/b", "https://hub.example/c/d", "https://evil.example/a/b", "hf://a/b", "hf://c/d")
+    for uri in uris:
+        source = Elsewhere(open_source(str(write_model(DERIVED, tmp_path / "model"))))
+        source.uri = uri  # type: ignore[misc]
+        metered = MeteredSource(source, record=True)
+        keys[uri] = weights_key(metered, open_checkpoints(metered).containers)
+    same, again, evil, public, publicly = keys.values()
+    assert same == again is not None
+    assert public == publicly is not None
+    assert len({same, evil, public}) == 3
 
 
 def test_without_digests_and_where_more_than_weights_decide_nothing_is_asked(
