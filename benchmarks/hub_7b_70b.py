@@ -102,6 +102,22 @@ def publish(hub: Path, work: Path) -> dict[Shape, Path]:
     return sketches
 
 
+COPY = """
+import json, sys
+from pathlib import Path
+from auditor.audit import Options, audit
+from auditor.recalling import earlier_of
+from auditor.report.reading import parse_report
+
+target, report, sketch = sys.argv[1:]
+earlier = earlier_of(parse_report(Path(report).read_bytes(), file=report))
+found = audit(target, Options(against=(sketch,)), recall=lambda _: earlier).report
+assert found.coverage.weights_of
+print(json.dumps(found.as_dict()["coverage"]))
+"""
+"""Audits a target whose weights were read before."""
+
+
 class Place(NamedTuple):
     """Where commands run: what to put before those of the client and of the server, and the server's address."""
 
@@ -146,7 +162,7 @@ class Bench:
         assert server.stdout is not None  # noqa: S101
         self._ask, self._answers = server.stdin, server.stdout
         self._prefix = prefix
-        self._work = work
+        self.work = work
         self.endpoint = self._answers.readline().strip()
 
     def counts(self) -> dict[str, int]:
@@ -158,13 +174,13 @@ class Bench:
     def run(self, *command: object) -> dict[str, Any]:
         """Run a command of Python's; return the JSON that it prints."""
         # A cache of its own each time, so that nothing is there already.
-        with tempfile.TemporaryDirectory(dir=self._work) as home:
+        with tempfile.TemporaryDirectory(dir=self.work) as home:
             env = os.environ | {"HF_ENDPOINT": self.endpoint, "HF_HOME": home, "XDG_CACHE_HOME": home}
             env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
             env = {key: value for key, value in env.items() if key not in {"HF_TOKEN", "PYTHONDONTWRITEBYTECODE"}}
             done = subprocess.run(
                 [*self._prefix, sys.executable, *map(str, command)],
-                cwd=self._work,
+                cwd=self.work,
                 env=env,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -212,6 +228,11 @@ def compare(bench: Bench, target: Target, sketch: Path, a_slice: Cost) -> bool:
     print(
         f"    {lineage['verdict']}, log10 p {lineage['log10_p']:.1f} after corrections, {len(lineage['layers'])} layers"
     )
+    if lineage["verdict"] != "inconclusive":
+        (bench.work / "report.json").write_text(json.dumps(report))
+        told = bench.run("-c", COPY, target.repo, bench.work / "report.json", sketch)
+        bench.counts()
+        line("a copy of it, in a sweep", Cost(told["requests"], told["bytes_read"], told["seconds"]))
     layers = [layer["target"] for layer in lineage["layers"]]
     index = sample_index(target.shape.neurons)
     neurons = lineage["layers"][0]["n"]
