@@ -17,13 +17,13 @@ collect_ignore_glob = ["integration/quantise_by_tools.py", "integration/transfor
 """Scripts that run in environments of their own."""
 
 SLOW_MODULES = {
-    "test_attesting.py", "test_attesting_hub.py", "test_cyclonedx.py", "test_faults.py", "test_field.py",
-    "test_file_faults.py", "test_html_report.py", "test_hub_commands.py", "test_hub_listing.py",
-    "test_hub_reading.py", "test_keyless.py", "test_markdown.py", "test_mlflow_gate.py", "test_mlflow_source.py",
-    "test_null.py", "test_oci_source.py", "test_planning.py", "test_quant_fuzz.py", "test_references_commands.py",
-    "test_signing_commands.py", "test_stats.py", "test_sweep_buckets.py", "test_sweep_copies.py",
-    "test_sweep_driver.py", "test_sweep_families.py", "test_sweep_oci.py", "test_sweep_outputs.py",
-    "test_sweep_store.py", "test_tails.py",
+    "test_attesting.py", "test_attesting_hub.py", "test_bands.py", "test_compact.py", "test_cyclonedx.py",
+    "test_faults.py", "test_field.py", "test_file_faults.py", "test_html_report.py", "test_hub_commands.py",
+    "test_hub_listing.py", "test_hub_reading.py", "test_keyless.py", "test_markdown.py", "test_mlflow_gate.py",
+    "test_mlflow_source.py", "test_moments.py", "test_null.py", "test_objectstore.py", "test_oci_source.py",
+    "test_planning.py", "test_quant_fuzz.py", "test_references_commands.py", "test_signing_commands.py",
+    "test_stats.py", "test_sweep_buckets.py", "test_sweep_copies.py", "test_sweep_driver.py",
+    "test_sweep_families.py", "test_sweep_oci.py", "test_sweep_outputs.py", "test_sweep_store.py", "test_tails.py",
 }  # fmt: skip
 """Many servers, signatures and laws, each quick and together minutes: run by `make test-all` and in CI."""
 
