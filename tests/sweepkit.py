@@ -146,6 +146,17 @@ def _serve(port: int, count: int, distinct: int | None = None) -> None:
         time.sleep(1)
 
 
+def children(pid: int) -> list[int]:
+    """Return the worker processes of a sweep."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+    return found
+
+
 def environment(endpoint: str, home: Path) -> dict[str, str]:
     """Return the variables of a command that reaches this Hub and nothing else."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "AUDITOR_"))}

@@ -24,7 +24,7 @@ from attestkit import write_sketch, write_tuned
 from mlflowkit import MlflowServer
 from modelkit import make_model, write_model
 from reportkit import HOSTILE, hostile
-from sweepkit import KINDS, VERDICTS, auditor, environment, held, hub_process, write_store
+from sweepkit import KINDS, VERDICTS, auditor, children, environment, held, hub_process, write_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,17 +103,6 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, port: int) -> Desk:
     return Desk(tmp_path, port)
-
-
-def children(pid: int) -> list[int]:
-    """Return the worker processes of a sweep."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with contextlib.suppress(OSError):
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(int(child))
-    return found
 
 
 def test_a_driver_that_is_killed_again_and_again_loses_nothing_and_repeats_little(desk: Desk) -> None:
