@@ -25,13 +25,14 @@ SLOW_MODULES = {
     "test_stats.py", "test_sweep_buckets.py", "test_sweep_copies.py", "test_sweep_driver.py",
     "test_sweep_families.py", "test_sweep_oci.py", "test_sweep_outputs.py", "test_sweep_store.py", "test_tails.py",
 }  # fmt: skip
-"""Many servers, signatures and laws, each quick and together minutes: run by `make test-all` and in CI."""
+"""Many servers, signatures and laws, each quick and together minutes: run by `make test-all` and in CI. Their goldens
+are fast tests."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name in SLOW_MODULES:
+        if item.path.name in SLOW_MODULES and not item.name.startswith("test_goldens["):
             item.add_marker(pytest.mark.slow)
 
 
