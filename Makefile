@@ -27,7 +27,7 @@ test-all: $(STAMP)  ## the fast and the slow tests
 	$(BIN)/python -m pytest -q -n auto -m 'not integration'
 
 test-integration: $(STAMP)  ## tests that want a real model, a server or another tool
-	$(BIN)/python -m pytest -q -m integration -n 2 --dist loadfile --durations 15
+	$(BIN)/python -m pytest -q -m integration -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 lint: $(STAMP)   ## style
 	$(BIN)/ruff check .

@@ -29,8 +29,17 @@ SLOW_MODULES = {
 are fast tests."""
 
 
+LONGEST_FIRST = (
+    "test_real_quant.py", "test_sweep_real.py", "test_mlflow_registry.py", "test_docs_commands.py", "test_action.py",
+    "test_sweep_collections.py", "test_ci_templates.py", "test_real_families.py",
+)  # fmt: skip
+"""Modules that make large environments or wait for servers: a file is run whole by one process, so these begin."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
         if item.path.name in SLOW_MODULES and not item.name.startswith("test_goldens["):
             item.add_marker(pytest.mark.slow)
