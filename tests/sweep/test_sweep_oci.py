@@ -124,7 +124,7 @@ def test_another_host_is_never_asked_for_the_next_page(registry: Registry) -> No
 @pytest.mark.parametrize("last", ["0", "repeated"])
 def test_a_list_that_does_not_end_is_refused(registry: Registry, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
     if last == "repeated":
-        monkeypatch.setattr(oci, "_next_query", lambda _: f"n={len(registry.requests)}")
+        monkeypatch.setattr(oci, "next_query", lambda _: f"n={len(registry.requests)}")
         monkeypatch.setattr(oci, "LIMITS", LIMITS.__class__(hub_pages=7))
     endless = page({"tags": ["a"]}, '</v2/acme/chat/tags/list?last=0>; rel="next"')
     registry.answers["/v2/acme/chat/tags/list"] = [endless]

@@ -457,6 +457,6 @@ def test_any_text_is_read(body: str) -> None:
     ],
 )
 def test_hostile_pages_stay_within_five_seconds(piece: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     claims_in_prose(piece * (LIMITS.prose_chars // len(piece) // 2), path="README.md")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

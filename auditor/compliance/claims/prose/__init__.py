@@ -64,6 +64,8 @@ def claims_in_prose(body: str, *, path: str, first_line: int = 1, own_names: tup
 def _claims(sentence: Sentence, own_names: tuple[str, ...]) -> Iterator[tuple[Kind, str, Subject]]:
     if sentence.level == 1 and not sentence.section:
         yield "name", sentence.text, "weights"
+    if not sentence.links and not any(map(str.isalpha, sentence.text)):  # "1." claims nothing
+        return
     words: tuple[tuple[Kind, str | None], ...] = (
         ("open-source", open_source_claim(sentence, own_names)),
         ("from-scratch", scratch_claim(sentence, own_names)),
