@@ -137,6 +137,7 @@ def _serve(port: int, count: int, distinct: int | None = None) -> None:
 
     loopback_hub.hub.Server = Fixed
     hub = LoopbackHub()
+    hub.twist = lambda _, honest: replace(honest, status=503)  # what is not published yet is not missing
     publish_many(hub, count, distinct=distinct)
     hub.twist = listing(hub)
     sys.stdout.write("ready\n")
